@@ -1,0 +1,1 @@
+"""The path of a batch: poll, decode, judge, record, acknowledge."""

@@ -1,0 +1,77 @@
+"""The analytics store as everything else sees it: SQL in ClickHouse's dialect, and native blocks that go in whole.
+
+Two adapters implement this port: `clickhouse` (a server, over its native protocol) and `embedded` (chDB, the same
+engine in this process). What the SQL says is not their business; see `ledger`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from usageaudit.stores.native import NativeBlock
+
+Parameters = Mapping[str, Any]
+"""Values of `{name:Type}` placeholders: bound by the engine, never pasted into the text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A result: names and ClickHouse types of its columns, and its rows as tuples of Python values."""
+
+    columns: tuple[str, ...]
+    types: tuple[str, ...]
+    rows: Sequence[tuple[Any, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a person's query may use before it is stopped."""
+
+    seconds: float = 60.0
+    memory_bytes: int = 2 * 1024**3
+    result_rows: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Insert:
+    """One INSERT of one block, which becomes one data part: all of it lands or nothing.
+
+    `unless` is a scalar subquery with `parameters`: where it is true the insert is refused and Fenced is raised.
+    """
+
+    table: str
+    block: NativeBlock
+    query_id: str
+    unless: str = ""
+    parameters: Parameters = field(default_factory=dict)
+
+
+class Store(Protocol):
+    """A ClickHouse engine. One instance belongs to one thread; `another()` makes one for another thread.
+
+    Every call may raise StoreUnavailable (nothing was done), and QueryError for SQL that the engine refuses.
+    """
+
+    def execute(self, sql: str, parameters: Parameters | None = None, *, query_id: str | None = None) -> Rows:
+        """Run a statement of usageaudit's own: DDL, small inserts, and reads."""
+
+    def look_up(self, sql: str, name: str, block: NativeBlock) -> Rows:
+        """Run a read that may join the temporary table `name`, which has the columns and rows of a block."""
+
+    def query(self, sql: str, parameters: Parameters | None = None, limits: Limits | None = None) -> Rows:
+        """Run one statement of a person: raises QueryRefused where it is not read-only or goes over a limit."""
+
+    def insert(self, insert: Insert) -> None:
+        """Write a block. Raises Fenced (nothing was written) or OutcomeUnknown (it may have been, or may yet be)."""
+
+    def kill(self, query_id_prefix: str) -> None:
+        """End every running statement whose query id starts so, and return when they are gone."""
+
+    def another(self) -> Store:
+        """Return a store of the same address for another thread."""
+
+    def close(self) -> None:
+        """Give the connection back."""

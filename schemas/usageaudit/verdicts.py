@@ -1,0 +1,74 @@
+"""What judging an event yields, and the ids by which violations and findings are known everywhere.
+
+`ok` and `not_applicable` are not recorded; `usageaudit policy explain` gives them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+Verdict = Literal["violation", "exempted", "indeterminate", "ok", "not_applicable"]
+GRAVITY: tuple[Verdict, ...] = ("violation", "indeterminate", "exempted", "ok", "not_applicable")
+"""From the gravest on: the verdict of a pack is the gravest of its policies'."""
+Severity = Literal["info", "low", "medium", "high", "critical"]
+SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
+Stage = Literal["draft", "shadow", "enforce", "retired"]
+
+
+@dataclass(frozen=True, slots=True)
+class Violation:
+    """A policy that an event violated; `evidence` is a JSON object of the fields that the policy names."""
+
+    policy_id: str
+    policy_version: int
+    severity: Severity
+    stage: Stage
+    message: str
+    evidence: str = "{}"
+    missing_fields: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Exemption:
+    """A violation under a named exception that was in force at the event's time."""
+
+    policy_id: str
+    policy_version: int
+    severity: Severity
+    stage: Stage
+    message: str
+    exception_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Indeterminate:
+    """A policy that could not be decided, with the fields that would have decided it, sorted."""
+
+    policy_id: str
+    policy_version: int
+    missing_fields: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdicts:
+    """All that is recorded of judging one event by one bundle."""
+
+    violated: tuple[Violation, ...] = ()
+    exempted: tuple[Exemption, ...] = ()
+    indeterminate: tuple[Indeterminate, ...] = ()
+
+
+CLEAN = Verdicts()
+"""The verdicts of an event that no policy has anything to say about."""
+
+
+def violation_id(source: str, event_id: str, policy_id: str, policy_version: int) -> str:
+    """Return the id of a violation: the first 32 hex digits of SHA-256 over its parts joined by NUL."""
+    return hashlib.sha256(f"{source}\0{event_id}\0{policy_id}\0{policy_version}".encode()).hexdigest()[:32]
+
+
+def finding_id(policy_id: str, policy_version: int, group_key: str, window_end: str) -> str:
+    """Return the id of a finding, made as a violation's; `window_end` is RFC 3339 text."""
+    return hashlib.sha256(f"{policy_id}\0{policy_version}\0{group_key}\0{window_end}".encode()).hexdigest()[:32]
