@@ -1,0 +1,105 @@
+"""Fixtures for the real servers: started when the first test asks for one, once in a run, and stopped at its end.
+
+A test that needs what the machine lacks is skipped, and says why; where `CI` is `true` it fails.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+import pytest
+from tests.servers import clickhouse as clickhouse_server
+from tests.servers import kafka as kafka_server
+from tests.servers.clickhouse import ClickHouse
+from tests.servers.kafka import Kafka
+from tests.servers.packages import UnavailableError
+from tests.servers.process import Server
+
+S = TypeVar("S", bound=Server)
+
+MARKERS = {
+    "kafka": {"kafka"},
+    "clickhouse": {"clickhouse", "clickhouse_latest"},
+}
+
+
+def pytest_report_header() -> str:
+    """Say in one line what the machine lacks, before the tests run."""
+    found = [kafka_server.lacking(), clickhouse_server.lacking("25.8"), clickhouse_server.lacking("26.7")]
+    if not os.environ.get("USAGEAUDIT_TEST_DATA"):
+        found.append("USAGEAUDIT_TEST_DATA names no folder of test data")
+    return f"lacking on this machine: {'; '.join(reason for reason in found if reason) or 'nothing'}"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark every test with the servers that its fixtures use, so that `-m "not kafka"` needs no discipline."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        for marker, names in MARKERS.items():
+            if fixtures & names:
+                item.add_marker(marker)
+
+
+def _skip(reason: str) -> NoReturn:
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"must not be skipped where CI=true: {reason}", pytrace=False)
+    pytest.skip(reason)
+
+
+def _running(server: S) -> Iterator[S]:
+    try:
+        server.start()
+    except UnavailableError as error:
+        _skip(str(error))
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="session")
+def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
+    """Yield a Kafka broker, shared by all tests: use topics of your own."""
+    yield from _running(Kafka(tmp_path_factory.mktemp("kafka")))
+
+
+@pytest.fixture(scope="session")
+def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """Yield a ClickHouse 25.8 server, shared by all tests: use databases of your own."""
+    yield from _running(ClickHouse(tmp_path_factory.mktemp("clickhouse"), "25.8"))
+
+
+@pytest.fixture(scope="session")
+def clickhouse_latest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """Yield a ClickHouse 26.7, shared by all tests: use databases of your own, and no wrong login."""
+    yield from _running(ClickHouse(tmp_path_factory.mktemp("clickhouse-latest"), "26.7"))
+
+
+@pytest.fixture
+def topic(kafka: Kafka) -> str:
+    """Return the name of a new topic with four partitions."""
+    name = f"usage-events-{uuid.uuid4().hex[:12]}"
+    kafka.create_topic(name, partitions=4)
+    return name
+
+
+@pytest.fixture
+def clickhouse_database(clickhouse: ClickHouse) -> Iterator[str]:
+    """Yield the URL of a new, empty database of the 25.8 server, and drop it after the test."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    clickhouse.execute(f"CREATE DATABASE {name}")
+    yield clickhouse.database_url(name)
+    clickhouse.execute(f"DROP DATABASE {name} SYNC")
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Return the folder of real and scripted usage data that `USAGEAUDIT_TEST_DATA` names."""
+    folder = os.environ.get("USAGEAUDIT_TEST_DATA")
+    if not folder:
+        _skip("USAGEAUDIT_TEST_DATA names no folder of test data")
+    if not Path(folder).is_dir():
+        pytest.fail(f"USAGEAUDIT_TEST_DATA={folder} is not a folder", pytrace=False)
+    return Path(folder)

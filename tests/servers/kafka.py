@@ -1,0 +1,139 @@
+"""A real Kafka broker that is its own controller (KRaft), on 127.0.0.1. Needs Java 17 or later."""
+
+import os
+import shutil
+import subprocess
+import uuid
+from base64 import urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kafka import KafkaAdminClient
+from kafka.errors import KafkaError
+from tests.servers.packages import KAFKA, UnavailableError
+from tests.servers.process import Server, ServerError, accepts_connections, free_port
+
+FORMAT_TIMEOUT_S = 60
+REQUEST_TIMEOUT_MS = 5_000
+
+# One broker has one replica of everything. The rest spares tests what only a cluster needs: waiting for more members
+# of a group, fifty partitions of committed offsets, and nine seconds after a crash in which the controller takes the
+# broker that comes back for a second one with the same id.
+PROPERTIES = {
+    "process.roles": "broker,controller",
+    "node.id": "1",
+    "controller.listener.names": "CONTROLLER",
+    "auto.create.topics.enable": "false",
+    "offsets.topic.num.partitions": "1",
+    "offsets.topic.replication.factor": "1",
+    "transaction.state.log.num.partitions": "1",
+    "transaction.state.log.replication.factor": "1",
+    "transaction.state.log.min.isr": "1",
+    "share.coordinator.state.topic.num.partitions": "1",
+    "share.coordinator.state.topic.replication.factor": "1",
+    "share.coordinator.state.topic.min.isr": "1",
+    "broker.session.timeout.ms": "3000",
+    "broker.heartbeat.interval.ms": "500",
+    "group.initial.rebalance.delay.ms": "0",
+    "group.min.session.timeout.ms": "500",
+}
+
+
+class Kafka(Server):
+    """A broker without security on one listener.
+
+    `properties` are added to those of the broker, and win over them: `{"log.retention.ms": "1000"}`.
+    """
+
+    def __init__(self, data_dir: Path, properties: Mapping[str, str] | None = None) -> None:
+        super().__init__(data_dir)
+        self.port = free_port()
+        self._controller_port = free_port()
+        self._properties = dict(properties or {})
+
+    @property
+    def bootstrap(self) -> str:
+        """Where clients connect first: `127.0.0.1:PORT`."""
+        return f"127.0.0.1:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The same as the project's own URL of a stream: `kafka://127.0.0.1:PORT`."""
+        return f"kafka://{self.bootstrap}"
+
+    def create_topic(self, name: str, partitions: int = 1, configs: Mapping[str, str] | None = None) -> None:
+        """Create a topic and wait until each of its partitions has a leader.
+
+        Raises:
+            kafka.errors.KafkaError: the broker refused it.
+        """
+        options = {"num_partitions": partitions, "replication_factor": 1, "configs": dict(configs or {})}
+        admin = self._admin()
+        try:
+            admin.create_topics({name: options}, wait_for_metadata=True)
+        finally:
+            admin.close()
+
+    def _prepare(self) -> tuple[Sequence[str], Mapping[str, str]]:
+        config = self.data_dir / "server.properties"
+        java = [_java(), "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        java += ["-cp", str(KAFKA.install() / "libs" / "*")]
+        if not config.exists():
+            config.write_text(self._server_properties(), encoding="utf-8")
+            self._format([*java, "kafka.tools.StorageTool", "format", "-c", str(config), "-t", _cluster_id()])
+        return [*java, "kafka.Kafka", str(config)], {}
+
+    def _format(self, command: Sequence[str]) -> None:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
+        if done.returncode != 0:
+            raise ServerError(f"Kafka did not format {self.data_dir}: {done.stdout}{done.stderr}")
+
+    def _server_properties(self) -> str:
+        own = {
+            "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
+            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "log.dirs": str(self.data_dir / "logs"),
+        }
+        return "".join(f"{name}={value}\n" for name, value in {**PROPERTIES, **own, **self._properties}.items())
+
+    def _answers(self) -> bool:
+        if not accepts_connections(self.port):
+            return False
+        try:
+            admin = self._admin()
+        except KafkaError:
+            return False
+        try:
+            return bool(admin.describe_cluster()["brokers"])
+        except KafkaError:
+            return False
+        finally:
+            admin.close()
+
+    def _admin(self) -> Any:
+        return KafkaAdminClient(bootstrap_servers=self.bootstrap, request_timeout_ms=REQUEST_TIMEOUT_MS)
+
+
+def lacking() -> str | None:
+    """Say what this machine lacks for Kafka, or `None`."""
+    if _find_java() is None:
+        return "kafka runs on Java 17 or later, and neither JAVA_HOME nor the PATH has it"
+    return KAFKA.lacking()
+
+
+def _find_java() -> str | None:
+    home = os.environ.get("JAVA_HOME")
+    return shutil.which("java", path=str(Path(home) / "bin")) if home else shutil.which("java")
+
+
+def _java() -> str:
+    if (java := _find_java()) is None:
+        raise UnavailableError(str(lacking()))
+    return java
+
+
+def _cluster_id() -> str:
+    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
