@@ -5,14 +5,15 @@ A test that needs what the machine lacks is skipped, and says why; where `CI` is
 
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import pytest
 from tests.servers import clickhouse as clickhouse_server
 from tests.servers import kafka as kafka_server
-from tests.servers.clickhouse import ClickHouse
+from tests.servers.clickhouse import ClickHouse, Version
 from tests.servers.kafka import Kafka
 from tests.servers.packages import UnavailableError
 from tests.servers.process import Server
@@ -20,8 +21,8 @@ from tests.servers.process import Server
 S = TypeVar("S", bound=Server)
 
 MARKERS = {
-    "kafka": {"kafka"},
-    "clickhouse": {"clickhouse", "clickhouse_latest"},
+    "kafka": {"kafka", "start_kafka"},
+    "clickhouse": {"clickhouse", "clickhouse_latest", "start_clickhouse"},
 }
 
 
@@ -48,6 +49,7 @@ def _skip(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
+@contextmanager
 def _running(server: S) -> Iterator[S]:
     try:
         server.start()
@@ -62,19 +64,47 @@ def _running(server: S) -> Iterator[S]:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """Yield a Kafka broker, shared by all tests: use topics of your own."""
-    yield from _running(Kafka(tmp_path_factory.mktemp("kafka")))
+    with _running(Kafka(tmp_path_factory.mktemp("kafka"))) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     """Yield a ClickHouse 25.8 server, shared by all tests: use databases of your own."""
-    yield from _running(ClickHouse(tmp_path_factory.mktemp("clickhouse"), "25.8"))
+    with _running(ClickHouse(tmp_path_factory.mktemp("clickhouse"), "25.8")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def clickhouse_latest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     """Yield a ClickHouse 26.7, shared by all tests: use databases of your own, and no wrong login."""
-    yield from _running(ClickHouse(tmp_path_factory.mktemp("clickhouse-latest"), "26.7"))
+    with _running(ClickHouse(tmp_path_factory.mktemp("clickhouse-latest"), "26.7")) as server:
+        yield server
+
+
+@pytest.fixture
+def start_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Kafka]]:
+    """Yield a function that starts a broker for this test alone, to be killed, paused or set up otherwise.
+
+    It takes the properties of the broker that differ, if any: `start_kafka({"log.retention.ms": "1000"})`.
+    """
+    with ExitStack() as stack:
+
+        def start(properties: Mapping[str, str] | None = None) -> Kafka:
+            return stack.enter_context(_running(Kafka(tmp_path_factory.mktemp("own-kafka"), properties)))
+
+        yield start
+
+
+@pytest.fixture
+def start_clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., ClickHouse]]:
+    """Yield a function that starts a ClickHouse for this test alone; it takes the version, else it is 25.8."""
+    with ExitStack() as stack:
+
+        def start(version: Version = "25.8") -> ClickHouse:
+            return stack.enter_context(_running(ClickHouse(tmp_path_factory.mktemp("own-clickhouse"), version)))
+
+        yield start
 
 
 @pytest.fixture

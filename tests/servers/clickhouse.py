@@ -14,26 +14,31 @@ from tests.servers.process import Server, accepts_connections, free_port
 Version = Literal["25.8", "26.7"]
 PACKAGES = {"25.8": CLICKHOUSE_LTS, "26.7": CLICKHOUSE_LATEST}
 
-# Files that a test puts into config.d/ and users.d/ of the data folder before the start are merged into these.
-CONFIG = """\
-<clickhouse>
-  <logger><level>warning</level><console>true</console></logger>
-  <listen_host>127.0.0.1</listen_host>
-  <tcp_port>{port}</tcp_port>
-  <http_port>{http_port}</http_port>
+# In force in both versions.
+COMMON = """\
   <timezone>UTC</timezone>
   <max_server_memory_usage>4294967296</max_server_memory_usage>
-  <mlock_executable>false</mlock_executable>
-  <path>{data}/store/</path>
-  <tmp_path>{data}/tmp/</tmp_path>
-  <user_files_path>{data}/user_files/</user_files_path>
-  <format_schema_path>{data}/format_schemas/</format_schema_path>
-  <user_directories>
-    <users_xml><path>{data}/users.xml</path></users_xml>
-    <local_directory><path>{data}/access/</path></local_directory>
-  </user_directories>
   <query_log><database>system</database><table>query_log</table></query_log>
   <part_log><database>system</database><table>part_log</table></part_log>
+"""
+LOCAL_CONFIG = f"<clickhouse>\n{COMMON}</clickhouse>\n"
+# Files that a test puts into config.d/ and users.d/ of the data folder before the start are merged into these two.
+CONFIG = f"""\
+<clickhouse>
+{COMMON}\
+  <logger><level>warning</level><console>true</console></logger>
+  <listen_host>127.0.0.1</listen_host>
+  <tcp_port>{{port}}</tcp_port>
+  <http_port>{{http_port}}</http_port>
+  <mlock_executable>false</mlock_executable>
+  <path>{{data}}/store/</path>
+  <tmp_path>{{data}}/tmp/</tmp_path>
+  <user_files_path>{{data}}/user_files/</user_files_path>
+  <format_schema_path>{{data}}/format_schemas/</format_schema_path>
+  <user_directories>
+    <users_xml><path>{{data}}/users.xml</path></users_xml>
+    <local_directory><path>{{data}}/access/</path></local_directory>
+  </user_directories>
 </clickhouse>
 """
 USERS = """\
@@ -62,10 +67,10 @@ LISTEN = (
 
 
 class ClickHouse(Server):
-    """A server whose user `default` has no password and may do everything.
+    """A server whose user `default` has no password and may do everything, with `system.query_log` and `part_log`.
 
-    `version` 25.8 is a complete server: users, grants, quotas, `system.query_log` and `system.part_log`. 26.7 runs the
-    same SQL on the newest engine, without these; a failed login ends it.
+    `version` 25.8 is a complete server. 26.7 is the newest engine without access control: it has no other user, and a
+    failed login ends it.
     """
 
     def __init__(self, data_dir: Path, version: Version = "25.8") -> None:
@@ -96,6 +101,7 @@ class ClickHouse(Server):
         package = PACKAGES[self.version].install()
         main = [sys.executable, "-I", "-S", str(Path(__file__).with_name("clickhouse_main.py"))]
         if self.version == "26.7":
+            self._write("config.xml", LOCAL_CONFIG)
             return [*main, "local", str(package / "package" / "libchdb.so"), *self._local_options()], {"TZ": "UTC"}
         self._write("config.xml", CONFIG)
         self._write("users.xml", USERS)
@@ -105,7 +111,8 @@ class ClickHouse(Server):
 
     def _local_options(self) -> Sequence[str]:
         ports = ["--tcp_port", str(self.port), "--http_port", str(self.http_port), "--listen_host", "127.0.0.1"]
-        return ["--path", str(self.data_dir / "store"), *ports, "--query", LISTEN]
+        files = ["--config-file", str(self.data_dir / "config.xml"), "--path", str(self.data_dir / "store")]
+        return [*files, *ports, "--query", LISTEN]
 
     def _write(self, name: str, template: str) -> None:
         text = template.format(data=escape(str(self.data_dir)), port=self.port, http_port=self.http_port)

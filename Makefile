@@ -1,0 +1,58 @@
+# Needs Python 3.11 or later and GNU make 3.81 or later; everything is installed into .venv in this folder.
+# A stamp in .venv says what is installed there, so that only a change of pyproject.toml installs again.
+
+PYTHON ?= python3
+PYTEST_ARGS ?=
+BENCH_ARGS ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+EMBEDDED := $(VENV)/.installed-embedded
+DEV := $(VENV)/.installed-dev
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check fmt bench wheel
+.DELETE_ON_ERROR:
+
+help: ## list these verbs
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(EMBEDDED) ## run the demonstration: nothing else to install or start
+	$(BIN)/usageaudit demo
+
+test: $(DEV) ## run the tests (PYTEST_ARGS="-k kafka"); real servers are downloaded once
+	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(DEV) ## lint, check the format, the types and the layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+fmt: $(DEV) ## format the code and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(DEV) ## run the benchmarks (BENCH_ARGS="--help")
+	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)
+
+wheel: $(DEV) ## build the wheel into dist/
+	$(BIN)/python -m build --wheel
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+		echo "usageaudit needs Python 3.11 or later, and '$(PYTHON)' is $$($(PYTHON) --version 2>/dev/null || echo not found): name another one, as in make PYTHON=python3.12" >&2; \
+		exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }
+
+$(EMBEDDED): pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --editable '.[embedded]'
+	@touch $@
+
+# The group is an option of pip since 25.1.
+$(DEV): pyproject.toml | $(BIN)/python
+	$(PIP) install --quiet --upgrade 'pip>=25.1'
+	$(PIP) install --quiet --editable '.[all]' --group dev
+	@touch $(EMBEDDED) $@
