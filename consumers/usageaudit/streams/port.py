@@ -65,8 +65,9 @@ class Stream(Protocol):
     def poll(self, seconds: float) -> Batch | None:
         """Return the next batch that is complete, waiting at most so long for one.
 
+        A batch may have no records where the partition went on without any, past transaction markers.
         Also keeps the membership of the group alive, so it has to be called again within the session's time limits.
-        Raises RetentionOvertook where the position is no longer in the stream: acknowledge `error.last` to go on.
+        Raises RetentionOvertook where the position is no longer in the stream: `start` at `error.last` to go on.
         """
 
     def assigned(self) -> list[Partition]:
@@ -82,10 +83,13 @@ class Stream(Protocol):
         """Return the first offset that the stream still holds."""
 
     def end(self, partition: Partition) -> int:
-        """Return the offset that the next record will get, control records aside."""
+        """Return the offset that the next record will get."""
 
     def start(self, partition: Partition, offset: int) -> None:
         """Deliver the partition from an offset on; what was fetched of it before is thrown away."""
+
+    def release(self, partition: Partition) -> None:
+        """Stop delivering a partition and list it as assigned again, if the group still gives it to this reader."""
 
     def acknowledge(self, partition: Partition, next_offset: int) -> None:
         """Commit that everything before an offset has been recorded; does nothing where the partition is lost."""

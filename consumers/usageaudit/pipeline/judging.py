@@ -1,0 +1,65 @@
+"""From stream records to a block of ledger rows: decode, judge, build the row, in chunks that stay in the cache."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from usageaudit.cloudevents import decode
+from usageaudit.errors import InvalidEvent
+from usageaudit.ledger.columns import COLUMNS
+from usageaudit.pipeline.rows import compile_row, duplicate_row, rejected_row, verdict_values
+from usageaudit.stores.native import NativeBlock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence, Set
+
+    from usageaudit.pipeline.rows import Row
+    from usageaudit.streams.port import Record
+    from usageaudit.verdicts import Verdicts
+
+    Judge = Callable[[Any, int, int | None], Verdicts]
+    """Judges an event's data at its time and its record's time, both in microseconds."""
+
+EventKey = tuple[int, str, str]
+"""What a copy of an event shares with it: time in microseconds, source and id."""
+CHUNK = 200
+"""Events that are alive at once: few enough to stay in the processor's cache."""
+
+_build_row = compile_row()
+
+
+@dataclass(slots=True)
+class Judged:
+    """A batch as rows: the encoded block, the keys of its events, and how many records became what."""
+
+    block: NativeBlock
+    keys: set[EventKey] = field(default_factory=set)
+    rejected: list[tuple[int, bytes]] = field(default_factory=list)
+    accepted: int = 0
+    duplicates: int = 0
+
+
+def judge_records(records: Sequence[Record], judge: Judge, known: Collection[EventKey] = ()) -> Judged:
+    """Return the rows of records; events in `known` are in the ledger already, so their copies become duplicates."""
+    judged = Judged(NativeBlock([(column.name, column.type) for column in COLUMNS]))
+    taken = frozenset(known)
+    for start in range(0, len(records), CHUNK):
+        judged.block.add_rows([_row(record, judge, judged, taken) for record in records[start : start + CHUNK]])
+    return judged
+
+
+def _row(record: Record, judge: Judge, judged: Judged, known: Set[EventKey]) -> Row:
+    try:
+        event = decode(record.value, record.headers)
+    except InvalidEvent as error:
+        judged.rejected.append((record.offset, record.value or b""))
+        return rejected_row(record, error)
+    key = (event.time, event.source, event.id)
+    if key in judged.keys or key in known:
+        judged.duplicates += 1
+        return duplicate_row(record, event)
+    judged.keys.add(key)
+    judged.accepted += 1
+    moment = None if record.timestamp is None else record.timestamp * 1000
+    return _build_row(record, event, verdict_values(judge(event.data, event.time, moment)))

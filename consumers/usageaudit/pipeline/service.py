@@ -1,0 +1,102 @@
+"""The consumer as a service: opens stream and store by their URLs, consumes, and stops cleanly when told to."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import socket
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TYPE_CHECKING
+
+from usageaudit.pipeline.consume import Consumer, Counts
+from usageaudit.pipeline.policies import Policies
+from usageaudit.stores.ledger import Ledger
+from usageaudit.stores.migrate import migrate
+from usageaudit.stores.store_url import open_store
+from usageaudit.streams.opening import open_stream
+from usageaudit.streams.port import BatchLimits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from types import FrameType
+
+    from usageaudit.stores.port import Store
+
+DEFAULT_GROUP = "usageaudit"
+
+
+@dataclass(frozen=True, slots=True)
+class ConsumerConfig:
+    """Where a consumer reads, where it writes and by which policies it judges."""
+
+    stream_url: str
+    policies: Sequence[str]
+    group: str = DEFAULT_GROUP
+    limits: BatchLimits = field(default_factory=BatchLimits)
+    until_caught_up: bool = False
+
+
+def run_consumer(config: ConsumerConfig, store: Store, stop: Event, policies: Policies | None = None) -> Counts:
+    """Consume until `stop` is set, or until caught up where the configuration says so.
+
+    The store's tables are brought up to date first. Raises BundleError before anything is opened, StreamUnavailable
+    and StoreUnavailable where a server can't be reached at the start; later on the consumer waits for them.
+    """
+    policies = policies or Policies(config.policies)
+    migrate(store)
+    stream = open_stream(config.stream_url, group=config.group, limits=config.limits)
+    try:
+        consumer = Consumer(stream, Ledger(store), policies, f"{socket.gethostname()}/{os.getpid()}", stop)
+        with collecting_between_batches():
+            return consumer.run_until_caught_up() if config.until_caught_up else consumer.run()
+    finally:
+        stream.close()
+
+
+@contextmanager
+def collecting_between_batches() -> Iterator[None]:
+    """Keep the garbage collector out of the hot path; the consumer collects between batches.
+
+    Scanning the tens of thousands of objects of a batch again and again costs more than judging them.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+@contextmanager
+def stopping_on_signals(stop: Event, reload: Callable[[], object]) -> Iterator[None]:
+    """Set `stop` on SIGTERM and SIGINT and call `reload` on SIGHUP, while the block runs; main thread only."""
+
+    def on_stop(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    def on_reload(number: int, frame: FrameType | None) -> None:
+        reload()
+
+    handlers = {signal.SIGTERM: on_stop, signal.SIGINT: on_stop, signal.SIGHUP: on_reload}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+__all__ = [
+    "DEFAULT_GROUP",
+    "ConsumerConfig",
+    "Counts",
+    "collecting_between_batches",
+    "open_store",
+    "run_consumer",
+    "stopping_on_signals",
+]
