@@ -1,0 +1,108 @@
+"""Brings a store to the schema that this version works with: numbered SQL files, each applied once, in order.
+
+ClickHouse has no transactions over DDL, so every statement of a migration may be run again: what was interrupted is
+repeated from its first statement, and two processes that migrate at once do the same things twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from usageaudit.errors import ConfigurationError, QueryError
+
+if TYPE_CHECKING:
+    from usageaudit.stores.port import Store
+
+_NAME = re.compile(r"(\d{4})_\w+\.sql")
+_END_OF_STATEMENT = re.compile(r";[ \t]*$", re.MULTILINE)
+_COMMENT = re.compile(r"^--.*\n?", re.MULTILINE)
+
+_RECORD = """INSERT INTO schema_migrations (version, name, digest, applied_at)
+SELECT {version:UInt32}, {name:String}, {digest:String}, now64(3, 'UTC')"""
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One file: its number, its name and its text."""
+
+    version: int
+    name: str
+    text: str
+
+    @property
+    def statements(self) -> tuple[str, ...]:
+        """Its statements, which end in a semicolon at the end of a line; comments are whole lines."""
+        parts = _END_OF_STATEMENT.split(_COMMENT.sub("", self.text))
+        return tuple(part.strip() for part in parts if part.strip())
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text, hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+def migrations() -> tuple[Migration, ...]:
+    """Return every migration that this version knows, in order."""
+    named = ((_NAME.fullmatch(file.name), file) for file in (files("usageaudit.ledger") / "migrations").iterdir())
+    found = (Migration(int(name[1]), name[0], file.read_text(encoding="utf-8")) for name, file in named if name)
+    return tuple(sorted(found, key=lambda migration: migration.version))
+
+
+def pending(store: Store) -> tuple[Migration, ...]:
+    """Return the migrations that the store still lacks, in order.
+
+    Raises:
+        ConfigurationError: the store was migrated by a newer version, or by other files of the same number.
+        StoreUnavailable: it can't be reached.
+    """
+    known = migrations()
+    applied = _applied(store)
+    if newer := set(applied) - {migration.version for migration in known}:
+        raise ConfigurationError(
+            f"the store's schema is at version {max(newer)} and this usageaudit knows {known[-1].version}: "
+            "install the version that migrated the store, or a later one"
+        )
+    for migration in known:
+        if applied.get(migration.version, migration.digest) != migration.digest:
+            raise ConfigurationError(
+                f"the store was migrated with another {migration.name} than this usageaudit has: "
+                "use the release that migrated it, or a new database"
+            )
+    return tuple(migration for migration in known if migration.version not in applied)
+
+
+def migrate(store: Store) -> tuple[int, ...]:
+    """Apply what is pending and return the versions that were applied.
+
+    Raises:
+        ConfigurationError: as `pending`.
+        QueryError: a statement failed; those before it were done, and running again repeats them.
+        StoreUnavailable: it can't be reached.
+    """
+    todo = pending(store)
+    for migration in todo:
+        _apply(store, migration)
+    return tuple(migration.version for migration in todo)
+
+
+def _apply(store: Store, migration: Migration) -> None:
+    for number, statement in enumerate(migration.statements, start=1):
+        try:
+            store.execute(statement)
+        except QueryError as error:
+            raise QueryError(f"{migration.name}, statement {number}: {error}") from error
+    record = {"version": migration.version, "name": migration.name, "digest": migration.digest}
+    store.execute(_RECORD, record)
+
+
+def _applied(store: Store) -> dict[int, str]:
+    """Return the digests of the applied migrations by version; of one that two processes applied, the first."""
+    ((there,),) = store.execute("EXISTS TABLE schema_migrations").rows
+    if not there:
+        return {}
+    rows = store.execute("SELECT version, argMin(digest, applied_at) FROM schema_migrations GROUP BY version").rows
+    return {int(version): str(digest) for version, digest in rows}

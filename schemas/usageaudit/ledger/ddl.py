@@ -1,0 +1,164 @@
+"""The tables of the store and the statements that create them, derived from the ledger's columns.
+
+`migrations/` holds what a store really runs; a test shows that it arrives at what this file says. Every table takes
+appends only. What is appended twice has the same key both times and is read once, through the views.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from usageaudit.ledger.aggregates import AGGREGATE_VIEWS
+from usageaudit.ledger.columns import COLUMNS
+from usageaudit.ledger.projections import PROJECTIONS
+from usageaudit.ledger.views import ROW_VIEWS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from usageaudit.ledger.view import View
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A column of a table other than the ledger."""
+
+    name: str
+    type: str
+    doc: str
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table: what one row is, and everything that CREATE TABLE says of it."""
+
+    name: str
+    row: str
+    columns: tuple[Field, ...]
+    order_by: str
+    engine: str = "MergeTree"
+    partition_by: str = ""
+    ttl: str = ""
+    inner: tuple[str, ...] = ()
+    settings: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def create(self) -> str:
+        """The statement that creates the table where it is not there yet."""
+        columns = [f"`{column.name}` {column.type}" for column in self.columns]
+        body = ",\n    ".join((*columns, *self.inner))
+        clauses = [f"CREATE TABLE IF NOT EXISTS {self.name}\n(\n    {body}\n)", f"ENGINE = {self.engine}"]
+        if self.partition_by:
+            clauses.append(f"PARTITION BY {self.partition_by}")
+        clauses.append(f"ORDER BY {self.order_by}")
+        if self.ttl:
+            clauses.append(f"TTL {self.ttl}")
+        if self.settings:
+            clauses.append("SETTINGS " + ", ".join(f"{name} = {value}" for name, value in self.settings.items()))
+        return "\n".join(clauses)
+
+
+LEDGER = Table(
+    name="ledger",
+    row="a stream record, whatever it was",
+    columns=tuple(Field(column.name, column.type, column.doc) for column in COLUMNS),
+    # Rows that are asked for together are of one time; a batch is one block of one month, so one part.
+    order_by="(event_time, event_source, event_id)",
+    partition_by="toYYYYMM(ingest_time)",
+    # Recovery asks for the offsets from one on: with the index it passes over granules that lie before.
+    inner=("INDEX offsets offset TYPE minmax GRANULARITY 1", *(projection.declaration for projection in PROJECTIONS)),
+    settings={
+        # A compact part costs the server less than half of what a wide one does, at a hundred columns.
+        "min_bytes_for_wide_part": 512 * 1024 * 1024,
+        # Recovery reads back what is there; the server's own deduplication would drop what is to be written again.
+        "non_replicated_deduplication_window": 0,
+    },
+)
+
+FENCE = Table(
+    name="fence",
+    row="a consumer taking a partition over",
+    columns=(
+        Field("stream", "LowCardinality(String)", "identity of the stream"),
+        Field("topic", "LowCardinality(String)", "topic that was taken over"),
+        Field("partition", "UInt32", "partition that was taken over"),
+        Field("epoch", "UInt64", "how often it has been; rows of a lower epoch are refused from then on"),
+        Field("owner", "String", "consumer that took it over"),
+        Field("taken_at", "DateTime64(3, 'UTC')", "when"),
+    ),
+    order_by="(stream, topic, partition, epoch)",
+)
+
+REJECTED_PAYLOADS = Table(
+    name="rejected_payloads",
+    row="the bytes of a rejected record, for thirty days; apart from the ledger, because they may be anything",
+    columns=(
+        Field("stream", "LowCardinality(String)", "identity of the stream"),
+        Field("topic", "LowCardinality(String)", "topic of the record"),
+        Field("partition", "UInt32", "partition of the record"),
+        Field("offset", "UInt64", "offset of the record"),
+        Field("ingest_time", "DateTime64(3, 'UTC')", "when the record was refused"),
+        Field("payload", "String CODEC(ZSTD(1))", "its bytes"),
+    ),
+    engine="ReplacingMergeTree",
+    order_by="(stream, topic, partition, offset)",
+    ttl="toDateTime(ingest_time) + toIntervalDay(30)",
+)
+
+BUNDLES_LOG = Table(
+    name="bundles_log",
+    row="a policy bundle being loaded",
+    columns=(
+        Field("hash", "String", "hash of the bundle, as ledger rows name it"),
+        Field("name", "String", "name of the bundle"),
+        Field("archive", "String CODEC(ZSTD(1))", "its files, enough to judge with it again"),
+        Field("loaded_by", "String", "who loaded it"),
+        Field("loaded_at", "DateTime64(3, 'UTC')", "when"),
+        Field("git_commit", "String", "commit that its folder was at; empty where it was none"),
+    ),
+    order_by="(hash, loaded_at)",
+)
+
+FINDINGS_LOG = Table(
+    name="findings_log",
+    row="a finding being appended",
+    columns=(
+        Field("finding_id", "String", "32 hex digits, the same for the same finding"),
+        Field("kind", "LowCardinality(String)", "what made it: windowed, offset_gap, rejudged …"),
+        Field("effect", "LowCardinality(String)", "violation, cleared or notice; only the first is a violation"),
+        Field("policy_id", "LowCardinality(String)", "policy, as pack/clause; empty where none is behind it"),
+        Field("policy_version", "UInt32", "its version"),
+        Field("bundle", "LowCardinality(String)", "hash of the bundle it came from"),
+        Field("severity", "LowCardinality(String)", "info, low, medium, high or critical"),
+        Field("window_start", "DateTime64(6, 'UTC')", "start of the time it speaks of"),
+        Field("window_end", "DateTime64(6, 'UTC')", "end of that time"),
+        Field("group_key", "String", "what it was found for: the values of the policy's group_by"),
+        Field("event_refs", "Array(Tuple(source String, id String))", "events that it rests on"),
+        Field("message", "String", "what was found"),
+        Field("created", "DateTime64(3, 'UTC')", "when it was appended"),
+    ),
+    order_by="(finding_id, created)",
+)
+
+SCHEMA_MIGRATIONS = Table(
+    name="schema_migrations",
+    row="a migration that was applied",
+    columns=(
+        Field("version", "UInt32", "number of the migration"),
+        Field("name", "String", "name of its file"),
+        Field("digest", "String", "SHA-256 of its text, hex"),
+        Field("applied_at", "DateTime64(3, 'UTC')", "when"),
+    ),
+    order_by="version",
+)
+
+TABLES: tuple[Table, ...] = (SCHEMA_MIGRATIONS, LEDGER, FENCE, REJECTED_PAYLOADS, BUNDLES_LOG, FINDINGS_LOG)
+"""Every table, in the order of creation."""
+VIEWS: tuple[View, ...] = (*ROW_VIEWS, *AGGREGATE_VIEWS)
+"""Every view, each after those it reads from."""
+
+
+def statements() -> tuple[str, ...]:
+    """Return the statements that create everything in an empty database, in order."""
+    return (*(table.create for table in TABLES), *(view.create for view in VIEWS))

@@ -1,0 +1,195 @@
+"""Views whose rows are records, events, verdicts, findings or bundles: what SQL reads instead of the tables."""
+
+from __future__ import annotations
+
+from usageaudit.ledger.columns import COLUMNS, EVENT_COLUMNS, LISTS, Column
+from usageaudit.ledger.view import Output, View
+
+ACCEPTED = "status = 'accepted'"
+"""The filter of everything that counts events: copies and refused records are rows of the ledger, too."""
+
+_DOCS = {column.name: column for column in COLUMNS}
+
+
+def _plain(*names: str) -> tuple[Output, ...]:
+    """Return columns of the ledger as they are, with its documentation."""
+    return tuple(Output(name, _DOCS[name].doc, personal=_DOCS[name].personal) for name in names)
+
+
+def _event_outputs() -> tuple[Output, ...]:
+    """Return every field of the event, and beside each list whether the event had it."""
+    outputs: list[Output] = []
+    bits = {field.name: bit for bit, field in enumerate(LISTS)}
+    for column in EVENT_COLUMNS:
+        if column.field is not None and column.field.name in bits and _first_of_its_list(column):
+            bit = bits[column.field.name]
+            doc = f"whether the event had {column.field.name}: a list that is not there is not an empty one"
+            outputs.append(Output(f"{column.field.column}_present", doc, f"bitTest(lists_present, {bit})"))
+        outputs.extend(_plain(column.name))
+    return tuple(outputs)
+
+
+def _first_of_its_list(column: Column) -> bool:
+    """Say whether a column is the only one of its list, or the first of the parallel arrays."""
+    return column.member is None or (column.field is not None and column.member is column.field.members[0])
+
+
+USAGE_EVENTS = View(
+    name="usage_events",
+    row="an accepted event: one use of a model",
+    columns=(
+        *_plain("event_source", "event_id", "event_time", "ingest_time"),
+        *_event_outputs(),
+        *_plain("violated", "violated_version", "violated_severity", "violated_stage", "violated_message"),
+        *_plain("violated_evidence", "violated_missing"),
+        *_plain("exempted", "exempted_version", "exempted_severity", "exempted_stage", "exempted_message"),
+        *_plain("exempted_exception", "indeterminate", "indeterminate_version", "indeterminate_missing"),
+        *_plain("bundle", "stream", "topic", "partition", "offset", "epoch", "batch", "record_time"),
+        *_plain("content_mode", "payload_bytes", "unknown_fields", "raw"),
+    ),
+    source=f"FROM ledger\nWHERE {ACCEPTED}",
+    notes="Optional fields that the event left out are NULL. Policies that were decided without a finding are not"
+    " listed: `violated`, `exempted` and `indeterminate` hold everything that is recorded of judging the event.",
+)
+
+STREAM_RECORDS = View(
+    name="stream_records",
+    row="a stream record of any status",
+    columns=_plain(
+        *("stream", "topic", "partition", "offset", "status", "ingest_time", "record_time", "epoch", "batch"),
+        *("bundle", "content_mode", "payload_bytes", "event_source", "event_id", "event_time"),
+    ),
+    source="FROM ledger",
+    notes="Per partition, records = accepted + duplicate + rejected. Source and id are empty where a rejected record"
+    " has none that can be read.",
+)
+
+REJECTS = View(
+    name="rejects",
+    row="a record that was refused",
+    columns=_plain(
+        *("stream", "topic", "partition", "offset", "ingest_time", "record_time", "error", "error_path"),
+        *("payload_bytes", "epoch", "batch"),
+    ),
+    source="FROM ledger\nWHERE status = 'rejected'",
+    notes="The bytes are in the table `rejected_payloads`, by stream, topic, partition and offset, for as long as it"
+    " keeps them.",
+)
+
+_VIOLATION_ID = (
+    "lower(substring(hex(SHA256(concat(event_source, '\\0', event_id, '\\0', policy_id, '\\0', "
+    "toString(policy_version)))), 1, 32))"
+)
+
+VIOLATIONS = View(
+    name="violations",
+    row="a policy that an event violated, under an exception or not, or a finding of effect violation",
+    columns=(
+        Output("violation_id", "32 hex digits of SHA-256 over source, id, policy and version; of a finding its id"),
+        Output("kind", "event, or the kind of the finding"),
+        Output("policy_id", "policy, as pack/clause"),
+        Output("policy_version", "its version"),
+        Output("severity", "info, low, medium, high or critical"),
+        Output("stage", "enforce or shadow; a finding counts as enforce"),
+        Output("verdict", "violation, or exempted where an exception was in force"),
+        Output("exception_id", "id of that exception; empty where there is none"),
+        Output("message", "what happened, in the words of the policy", personal=True),
+        Output("evidence", "fields that the policy names as evidence, a JSON object", personal=True),
+        Output("missing_fields", "fields that were unknown where the policy counts unknown as a violation"),
+        Output("event_source", "CloudEvents source of the event; empty for a finding"),
+        Output("event_id", "CloudEvents id of the event; empty for a finding"),
+        Output("event_time", "when the use began; of a finding the end of its window"),
+        Output("ingest_time", "when it was recorded"),
+        Output("application_name", "application of the event; empty for a finding"),
+        Output("actor_organization", "organisation of the actor; NULL where it is not known"),
+        Output("actor_id", "pseudonymous id of the actor; empty for a finding", personal=True),
+        Output("model_provider", "provider of the model; empty for a finding"),
+        Output("model_name", "model that was requested; empty for a finding"),
+        Output("group_key", "what a finding was made for; empty for an event", personal=True),
+        Output("bundle", "hash of the bundle that judged"),
+    ),
+    source=f"""FROM
+(
+    SELECT
+        {_VIOLATION_ID} AS violation_id, 'event' AS kind, policy_id, policy_version, severity, stage, verdict,
+        exception_id, message, evidence, missing_fields, event_source, event_id, event_time, ingest_time,
+        application_name, actor_organization, actor_id, model_provider, model_name, '' AS group_key, bundle
+    FROM ledger
+    ARRAY JOIN
+        arrayConcat(violated, exempted) AS policy_id,
+        arrayConcat(violated_version, exempted_version) AS policy_version,
+        arrayConcat(violated_severity, exempted_severity) AS severity,
+        arrayConcat(violated_stage, exempted_stage) AS stage,
+        arrayConcat(arrayMap(p -> 'violation', violated), arrayMap(p -> 'exempted', exempted)) AS verdict,
+        arrayConcat(arrayMap(p -> '', violated), exempted_exception) AS exception_id,
+        arrayConcat(violated_message, exempted_message) AS message,
+        arrayConcat(violated_evidence, arrayMap(p -> '{{}}', exempted)) AS evidence,
+        arrayConcat(violated_missing, arrayMap(p -> [], exempted)) AS missing_fields
+    WHERE {ACCEPTED} AND (notEmpty(violated) OR notEmpty(exempted))
+    UNION ALL
+    SELECT
+        finding_id, kind, policy_id, policy_version, severity, 'enforce', 'violation',
+        '', message, '{{}}', [], '', '', window_end, created,
+        '', NULL, '', '', '', group_key, bundle
+    FROM findings
+    WHERE effect = 'violation'
+)""",
+)
+
+INDETERMINATES = View(
+    name="indeterminates",
+    row="an event and a policy that could not be decided for it",
+    columns=(
+        Output("policy_id", "policy, as pack/clause"),
+        Output("policy_version", "its version"),
+        Output("missing_fields", "fields that would have decided it, sorted"),
+        *_plain("event_source", "event_id", "event_time", "ingest_time", "application_name", "actor_organization"),
+        *_plain("model_provider", "model_name", "bundle"),
+    ),
+    source=f"""FROM ledger
+ARRAY JOIN
+    indeterminate AS policy_id,
+    indeterminate_version AS policy_version,
+    indeterminate_missing AS missing_fields
+WHERE {ACCEPTED} AND notEmpty(indeterminate)""",
+)
+
+FINDINGS = View(
+    name="findings",
+    row="a finding: what belongs to no single record, such as an offset gap",
+    columns=(
+        Output("finding_id", "32 hex digits, the same for the same finding"),
+        Output("kind", "what made it: windowed, offset_gap, rejudged …"),
+        Output("effect", "violation, cleared or notice; only violations are listed in `violations`"),
+        Output("policy_id", "policy, as pack/clause; empty where none is behind it"),
+        Output("policy_version", "its version"),
+        Output("bundle", "hash of the bundle it came from"),
+        Output("severity", "info, low, medium, high or critical"),
+        Output("window_start", "start of the time it speaks of"),
+        Output("window_end", "end of that time"),
+        Output("group_key", "what it was found for: the values of the policy's group_by", personal=True),
+        Output("event_refs", "source and id of the events that it rests on"),
+        Output("message", "what was found", personal=True),
+        Output("created", "when it was first appended"),
+    ),
+    source="FROM findings_log\nORDER BY created\nLIMIT 1 BY finding_id",
+    notes="A finding that was appended twice is one row: the first.",
+)
+
+BUNDLES = View(
+    name="bundles",
+    row="a policy bundle that was loaded",
+    columns=(
+        Output("hash", "hash of the bundle, as `usage_events.bundle` names it"),
+        Output("name", "name of the bundle"),
+        Output("archive", "its files, enough to judge with it again"),
+        Output("loaded_by", "who loaded it first"),
+        Output("loaded_at", "when it was first loaded"),
+        Output("git_commit", "commit that its folder was at; empty where it was none"),
+    ),
+    source="FROM bundles_log\nORDER BY loaded_at\nLIMIT 1 BY hash",
+    notes="A bundle that was loaded several times is one row: the first. Each load is a row of `bundles_log`.",
+)
+
+ROW_VIEWS: tuple[View, ...] = (USAGE_EVENTS, STREAM_RECORDS, REJECTS, FINDINGS, BUNDLES, VIOLATIONS, INDETERMINATES)
+"""The views of this file, each after those it reads from."""
