@@ -86,12 +86,13 @@ def clickhouse_latest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clic
 def start_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Kafka]]:
     """Yield a function that starts a broker for this test alone, to be killed, paused or set up otherwise.
 
-    It takes the properties of the broker that differ, if any: `start_kafka({"log.retention.ms": "1000"})`.
+    It takes what differs from the shared one, if anything: `start_kafka({"log.retention.ms": "1000"})` for properties,
+    `start_kafka(users={"name": "password"})` for a listener with logins.
     """
     with ExitStack() as stack:
 
-        def start(properties: Mapping[str, str] | None = None) -> Kafka:
-            return stack.enter_context(_running(Kafka(tmp_path_factory.mktemp("own-kafka"), properties)))
+        def start(properties: Mapping[str, str] | None = None, users: Mapping[str, str] | None = None) -> Kafka:
+            return stack.enter_context(_running(Kafka(tmp_path_factory.mktemp("own-kafka"), properties, users)))
 
         yield start
 

@@ -8,11 +8,13 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from clickhouse_driver import Client
 from clickhouse_driver.errors import ServerException
-from kafka import KafkaConsumer, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
+from kafka.errors import KafkaTimeoutError
 from kafka.structs import TopicPartition
 from tests.servers.clickhouse import ClickHouse, Version
 from tests.servers.kafka import Kafka
@@ -126,6 +128,20 @@ def test_a_broker_property_is_overridden_for_one_instance(start_kafka: Callable[
         assert len(producer.partitions_for("created-on-demand")) == 7
     finally:
         producer.close()
+
+
+def test_a_broker_lets_in_only_users_that_log_in(start_kafka: Callable[..., Kafka]) -> None:
+    """The listener with logins takes a user's own password and refuses another."""
+    broker = start_kafka(users={"service": "right"})
+    login: dict[str, Any] = {
+        "bootstrap_servers": broker.sasl_bootstrap,
+        "security_protocol": "SASL_PLAINTEXT",
+        "sasl_mechanism": "SCRAM-SHA-256",
+        "sasl_plain_username": "service",
+    }
+    KafkaAdminClient(**login, sasl_plain_password="right").close()
+    with pytest.raises(KafkaTimeoutError):  # the client tries again until then
+        KafkaAdminClient(**login, sasl_plain_password="wrong", bootstrap_timeout_ms=2_000)
 
 
 def test_a_topic_is_ready_with_its_partitions(kafka: Kafka, topic: str) -> None:

@@ -9,7 +9,7 @@ from xml.sax.saxutils import escape
 from clickhouse_driver import Client
 from clickhouse_driver.errors import Error
 from tests.servers.packages import CLICKHOUSE_LATEST, CLICKHOUSE_LTS
-from tests.servers.process import Server, accepts_connections, free_port
+from tests.servers.process import Server, accepts_connections, free_ports
 
 Version = Literal["25.8", "26.7"]
 PACKAGES = {"25.8": CLICKHOUSE_LTS, "26.7": CLICKHOUSE_LATEST}
@@ -76,8 +76,7 @@ class ClickHouse(Server):
     def __init__(self, data_dir: Path, version: Version = "25.8") -> None:
         super().__init__(data_dir)
         self.version = version
-        self.port = free_port()
-        self.http_port = free_port()
+        self.port, self.http_port = free_ports(2)
 
     @property
     def url(self) -> str:

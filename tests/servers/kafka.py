@@ -12,7 +12,7 @@ from typing import Any
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 from tests.servers.packages import KAFKA, UnavailableError
-from tests.servers.process import Server, ServerError, accepts_connections, free_port
+from tests.servers.process import Server, ServerError, accepts_connections, free_ports
 
 FORMAT_TIMEOUT_S = 60
 REQUEST_TIMEOUT_MS = 5_000
@@ -24,6 +24,11 @@ PROPERTIES = {
     "process.roles": "broker,controller",
     "node.id": "1",
     "controller.listener.names": "CONTROLLER",
+    "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,SASL:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
+    "sasl.enabled.mechanisms": "SCRAM-SHA-256",
+    "listener.name.sasl.scram-sha-256.sasl.jaas.config": (
+        "org.apache.kafka.common.security.scram.ScramLoginModule required;"
+    ),
     "auto.create.topics.enable": "false",
     "offsets.topic.num.partitions": "1",
     "offsets.topic.replication.factor": "1",
@@ -41,21 +46,30 @@ PROPERTIES = {
 
 
 class Kafka(Server):
-    """A broker without security on one listener.
+    """A broker with one listener without security, and a second one (SASL_PLAINTEXT, SCRAM-SHA-256) for its users.
 
-    `properties` are added to those of the broker, and win over them: `{"log.retention.ms": "1000"}`.
+    `properties` are added to those of the broker, and win over them: `{"log.retention.ms": "1000"}`. `users` are the
+    passwords by name. With the properties `listener.security.protocol.map` and `listener.name.sasl.ssl.*`, the second
+    listener speaks TLS, too.
     """
 
-    def __init__(self, data_dir: Path, properties: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, data_dir: Path, properties: Mapping[str, str] | None = None, users: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(data_dir)
-        self.port = free_port()
-        self._controller_port = free_port()
+        self.port, self.sasl_port, self._controller_port = free_ports(3)
         self._properties = dict(properties or {})
+        self._users = dict(users or {})
 
     @property
     def bootstrap(self) -> str:
         """Where clients connect first: `127.0.0.1:PORT`."""
         return f"127.0.0.1:{self.port}"
+
+    @property
+    def sasl_bootstrap(self) -> str:
+        """Where clients that log in connect first: `127.0.0.1:PORT`."""
+        return f"127.0.0.1:{self.sasl_port}"
 
     @property
     def url(self) -> str:
@@ -81,7 +95,10 @@ class Kafka(Server):
         java += ["-cp", str(KAFKA.install() / "libs" / "*")]
         if not config.exists():
             config.write_text(self._server_properties(), encoding="utf-8")
-            self._format([*java, "kafka.tools.StorageTool", "format", "-c", str(config), "-t", _cluster_id()])
+            options = ["-c", str(config), "-t", _cluster_id()]
+            for name, password in self._users.items():
+                options += ["--add-scram", f"SCRAM-SHA-256=[name={name},password={password}]"]
+            self._format([*java, "kafka.tools.StorageTool", "format", *options])
         return [*java, "kafka.Kafka", str(config)], {}
 
     def _format(self, command: Sequence[str]) -> None:
@@ -90,11 +107,11 @@ class Kafka(Server):
             raise ServerError(f"Kafka did not format {self.data_dir}: {done.stdout}{done.stderr}")
 
     def _server_properties(self) -> str:
+        clients = f"PLAINTEXT://{self.bootstrap},SASL://{self.sasl_bootstrap}"
         own = {
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
-            "listeners": f"PLAINTEXT://{self.bootstrap},CONTROLLER://127.0.0.1:{self._controller_port}",
-            "advertised.listeners": f"PLAINTEXT://{self.bootstrap}",
-            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+            "listeners": f"{clients},CONTROLLER://127.0.0.1:{self._controller_port}",
+            "advertised.listeners": clients,
             "log.dirs": str(self.data_dir / "logs"),
         }
         return "".join(f"{name}={value}\n" for name, value in {**PROPERTIES, **own, **self._properties}.items())

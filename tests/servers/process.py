@@ -29,21 +29,24 @@ class ServerError(Exception):
     """A server did not start, stop or stay; the message ends with the last lines of its log."""
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 on which nobody listens.
+def free_ports(count: int) -> list[int]:
+    """Return as many different TCP ports of 127.0.0.1 on which nobody listens.
 
-    It lies below the ports that systems give to outgoing connections: a client that keeps trying to reach a server that
-    is down could otherwise be given the server's own port, and connect to itself.
+    They lie below the ports that systems give to outgoing connections: a client that keeps trying to reach a server
+    that is down could otherwise be given the server's own port, and connect to itself.
     """
-    for port in random.sample(PORTS, k=200):
+    free: list[int] = []
+    for port in random.sample(PORTS, k=len(PORTS)):
+        if len(free) == count:
+            return free
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", port))
             except OSError:
                 continue
-            return port
-    raise ServerError(f"found no free port of 127.0.0.1 in {PORTS}")
+            free.append(port)
+    raise ServerError(f"found only {len(free)} free ports of 127.0.0.1 in {PORTS}")
 
 
 class Server(ABC):
