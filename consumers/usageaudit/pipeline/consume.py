@@ -34,9 +34,9 @@ log = structlog.get_logger("usageaudit.consumer")
 POLL_SECONDS = 0.5
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 RECLAIM_SECONDS = 60.0
-"""How long a fenced consumer leaves a partition alone before it claims it back, if the group still gives it to it."""
+"""How long a fenced consumer leaves a partition alone before it claims back what the group still gives to it."""
 ALARMING_SHARE, ALARMING_RECORDS = 0.5, 100
-"""A batch of so many records of which more than this share was refused is worth an alarm: a broken producer, usually."""
+"""More than this share refused of a batch of so many records is worth an alarm: a broken producer, usually."""
 
 
 @dataclass(slots=True)

@@ -8,20 +8,18 @@ import signal
 import socket
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event
 from typing import TYPE_CHECKING
 
 from usageaudit.pipeline.consume import Consumer, Counts
 from usageaudit.pipeline.policies import Policies
 from usageaudit.stores.ledger import Ledger
 from usageaudit.stores.migrate import migrate
-from usageaudit.stores.store_url import open_store
 from usageaudit.streams.opening import open_stream
 from usageaudit.streams.port import BatchLimits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from types import FrameType
+    from threading import Event
 
     from usageaudit.stores.port import Store
 
@@ -75,28 +73,14 @@ def collecting_between_batches() -> Iterator[None]:
 @contextmanager
 def stopping_on_signals(stop: Event, reload: Callable[[], object]) -> Iterator[None]:
     """Set `stop` on SIGTERM and SIGINT and call `reload` on SIGHUP, while the block runs; main thread only."""
-
-    def on_stop(number: int, frame: FrameType | None) -> None:
-        stop.set()
-
-    def on_reload(number: int, frame: FrameType | None) -> None:
-        reload()
-
-    handlers = {signal.SIGTERM: on_stop, signal.SIGINT: on_stop, signal.SIGHUP: on_reload}
+    handlers = {
+        signal.SIGTERM: lambda *_: stop.set(),
+        signal.SIGINT: lambda *_: stop.set(),
+        signal.SIGHUP: lambda *_: reload(),
+    }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-__all__ = [
-    "DEFAULT_GROUP",
-    "ConsumerConfig",
-    "Counts",
-    "collecting_between_batches",
-    "open_store",
-    "run_consumer",
-    "stopping_on_signals",
-]
