@@ -140,8 +140,9 @@ def test_a_broker_lets_in_only_users_that_log_in(start_kafka: Callable[..., Kafk
         "sasl_plain_username": "service",
     }
     KafkaAdminClient(**login, sasl_plain_password="right").close()
+    wrong: dict[str, Any] = {**login, "sasl_plain_password": "wrong", "bootstrap_timeout_ms": 2_000}
     with pytest.raises(KafkaTimeoutError):  # the client tries again until then
-        KafkaAdminClient(**{**login, "sasl_plain_password": "wrong", "bootstrap_timeout_ms": 2_000})
+        KafkaAdminClient(**wrong)
 
 
 def test_a_topic_is_ready_with_its_partitions(kafka: Kafka, topic: str) -> None:
