@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import pytest
+
 from tests.servers import clickhouse as clickhouse_server
 from tests.servers import kafka as kafka_server
 from tests.servers.clickhouse import ClickHouse, Version

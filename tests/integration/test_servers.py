@@ -16,6 +16,7 @@ from clickhouse_driver.errors import ServerException
 from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import KafkaTimeoutError
 from kafka.structs import TopicPartition
+
 from tests.servers.clickhouse import ClickHouse, Version
 from tests.servers.kafka import Kafka
 from tests.servers.packages import Package, UnavailableError

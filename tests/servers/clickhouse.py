@@ -8,6 +8,7 @@ from xml.sax.saxutils import escape
 
 from clickhouse_driver import Client
 from clickhouse_driver.errors import Error
+
 from tests.servers.packages import CLICKHOUSE_LATEST, CLICKHOUSE_LTS
 from tests.servers.process import Server, accepts_connections, free_ports
 

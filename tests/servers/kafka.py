@@ -11,6 +11,7 @@ from typing import Any
 
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
+
 from tests.servers.packages import KAFKA, UnavailableError
 from tests.servers.process import Server, ServerError, accepts_connections, free_ports
 
