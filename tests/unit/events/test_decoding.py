@@ -168,8 +168,8 @@ HOSTILE: dict[str, tuple[bytes | None, str, str]] = {
     "Infinity where unknown": (_with("x", float("inf")), "", "not JSON"),
     "1e999": (
         _with("usage.audio_seconds", 0).replace(b'"audio_seconds": 0', b'"audio_seconds": 1e999'),
-        "data.usage",
         "",
+        "infinity",
     ),
     "invalid UTF-8": (b'{"specversion": "1.0\xff"}', "", "UTF-8"),
     "lone surrogate": (_with("x", "@").replace(b'"@"', b'"\\ud800"'), "", "not JSON"),
