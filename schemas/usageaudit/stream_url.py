@@ -193,7 +193,7 @@ def _server(text: str, problems: list[str]) -> str:
 
 
 def _names(options: dict[str, str], problems: list[str]) -> dict[str, str]:
-    names = {name: options[name] for name in ("topic", "group", "instance") if name in options}
+    names: dict[str, str] = {name: options[name] for name in ("topic", "group", "instance") if name in options}
     for name, value in names.items():
         if not _KAFKA_NAME.fullmatch(value):
             problems.append(f"{name}={value[:60]!r} is not 1 to 249 letters, digits, dots, dashes and underscores")
@@ -230,12 +230,12 @@ def _check_login(security: str, options: dict[str, str], problems: list[str]) ->
         if lacking:
             problems.append(f"security={security} needs {' and '.join(lacking)}")
     elif given := [name for name in sasl if name in options]:
-        problems.append(f"{' and '.join(given)} need security=SASL_SSL (or SASL_PLAINTEXT on a network you trust)")
+        problems.append(f"{' and '.join(given)} without security=SASL_SSL (or SASL_PLAINTEXT on a network you trust)")
     tls = [name for name in ("ca_file", "cert_file", "key_file", "key_password") if name in options]
     if tls and not security.endswith("SSL"):
-        problems.append(f"{' and '.join(tls)} need security=SSL or SASL_SSL")
+        problems.append(f"{' and '.join(tls)} without security=SSL or SASL_SSL")
     if ("key_file" in options or "key_password" in options) and "cert_file" not in options:
-        problems.append("key_file and key_password need cert_file")
+        problems.append("key_file and key_password are of no use without cert_file")
 
 
 def _refuse(problems: list[str]) -> None:
