@@ -1,0 +1,421 @@
+"""The operators of the language: one row of one table for each operator, or each overload of it.
+
+A row says what an operator takes, what it gives, what it means, and how a back end evaluates it, so that an operator
+can't exist in part. The checker picks rows by the types of the operands; a back end reads its column of the row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+from typing import Literal
+
+from usageaudit.policy.language.types import (
+    BOOL,
+    DOUBLE,
+    DURATION,
+    INT,
+    MAP,
+    STRING,
+    STRINGS,
+    TIMESTAMP,
+    Kind,
+    Type,
+    list_of,
+)
+
+
+class Sort(Enum):
+    """What a parameter takes that is more, or less, than one type."""
+
+    NUMBER = "number"
+    """An int or a double."""
+    SAME = "T"
+    """Any type; all operands of this sort are of one type, and so is the result."""
+    FIELD = "field"
+    """A field, present or not."""
+    LIST = "list"
+    """A list of anything."""
+    PREDICATE = "condition"
+    """A condition on the element that a macro names."""
+    PATTERN = "pattern"
+    """A regular expression, written as a string."""
+    ZONE = "zone"
+    """A time zone, written as a string: "Europe/Paris" or "+02:00"."""
+    KEY = "key"
+    """A key of a map, written as a string."""
+
+
+Parameter = Type | Sort
+Style = Literal["infix", "prefix", "method", "function", "either", "ternary", "macro", "index"]
+
+
+@dataclass(frozen=True, slots=True)
+class Strict:
+    """Python for an operator that is unknown as soon as one operand is.
+
+    `known` is a template over operands that are known. It may still give None where `partial`. `on_none` is what it
+    gives when one operand is None after all and the other one is a constant (None: it must not be evaluated then),
+    which can save a test for None. {t} is a temporary name.
+    """
+
+    known: str
+    partial: bool = False
+    on_none: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Logic:
+    """Python for an operator that can be known although an operand is unknown.
+
+    `may_be_true` and `may_be_false` are templates for "is true or unknown" and "is false or unknown"; `value` gives
+    True, False or None and evaluates each operand once at most. They read {0.may_be_true}, {0.may_be_false} and
+    {0.value} of operands, {values} for all of them, {t} for a temporary name, and {x} for the element of a macro,
+    whose list {0} is then known. A template with two operands is repeated from the left for more of them.
+    """
+
+    may_be_true: str
+    may_be_false: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """A row: name, signature, evaluation and meaning; `bounds` are the least and greatest result, where it has any."""
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    result: Type | Sort
+    style: Style
+    python: Strict | Logic
+    doc: str
+    bounds: tuple[int, int] | None = None
+
+    @property
+    def signature(self) -> str:
+        """The row as an author would write it, with types for operands."""
+        names = [_shown(parameter) for parameter in self.parameters]
+        match self.style:
+            case "infix":
+                call = f"{names[0]} {self.name} {names[1]}"
+            case "prefix":
+                call = f"{self.name}{names[0]}"
+            case "ternary":
+                call = f"{names[0]} ? {names[1]} : {names[2]}"
+            case "index":
+                call = f"{names[0]}[{names[1]}]"
+            case "function":
+                call = f"{self.name}({', '.join(names)})"
+            case "macro":
+                call = f"{names[0]}.{self.name}(x, {names[1]})"
+            case _:
+                call = f"{names[0]}.{self.name}({', '.join(names[1:])})"
+        return f"{call} -> {_shown(self.result)}"
+
+
+def _shown(parameter: Parameter) -> str:
+    return parameter.value if isinstance(parameter, Sort) else str(parameter)
+
+
+def takes(parameter: Parameter, given: Type) -> bool:
+    """Whether a parameter takes an operand of a type, apart from wanting a constant or the type of another one."""
+    match parameter:
+        case Sort.NUMBER:
+            return given in (INT, DOUBLE)
+        case Sort.LIST:
+            return given.kind is Kind.LIST
+        case Sort.PREDICATE:
+            return given == BOOL
+        case Sort.PATTERN | Sort.ZONE | Sort.KEY:
+            return given == STRING
+        case Sort.SAME | Sort.FIELD:
+            return True
+        case _:
+            return parameter == given
+
+
+_NUMBERS = (Sort.NUMBER, Sort.NUMBER)
+_INTS = (INT, INT)
+_DOUBLES = (DOUBLE, DOUBLE)
+_LONGEST = 10**7
+"""More characters, or elements, than an event of 1,000,000 bytes can hold."""
+
+
+def _comparisons() -> tuple[Operator, ...]:
+    equal = "Equal. Strings by code points, int and double by value."
+    unequal = "Not equal."
+    ordered: list[tuple[Parameter, ...]] = [_NUMBERS, *((kind, kind) for kind in (STRING, TIMESTAMP, DURATION))]
+    same = [*ordered, (BOOL, BOOL)]
+    rows = [Operator("==", p, BOOL, "infix", Strict("{0} == {1}", on_none=False), equal) for p in same]
+    rows += [Operator("!=", p, BOOL, "infix", Strict("{0} != {1}", on_none=True), unequal) for p in same]
+    order = {"<": "Less, or earlier.", "<=": "Not greater.", ">": "Greater, or later.", ">=": "Not less."}
+    rows += [
+        Operator(name, p, BOOL, "infix", Strict(f"{{0}} {name} {{1}}"), doc)
+        for name, doc in order.items()
+        for p in ordered
+    ]
+    return tuple(rows)
+
+
+def _arithmetic() -> tuple[Operator, ...]:
+    overflow = "Unknown where the result does not fit into 64 bits."
+    infinite = "Unknown where the result is not finite."
+    return (
+        Operator("+", _INTS, INT, "infix", Strict("op_add_int({0}, {1})", partial=True), f"Sum. {overflow}"),
+        Operator("+", _DOUBLES, DOUBLE, "infix", Strict("op_finite({0} + {1})", partial=True), f"Sum. {infinite}"),
+        Operator("-", _INTS, INT, "infix", Strict("op_subtract_int({0}, {1})", partial=True), f"Less. {overflow}"),
+        Operator("-", _DOUBLES, DOUBLE, "infix", Strict("op_finite({0} - {1})", partial=True), f"Less. {infinite}"),
+        Operator("*", _INTS, INT, "infix", Strict("op_multiply_int({0}, {1})", partial=True), f"Product. {overflow}"),
+        Operator("*", _DOUBLES, DOUBLE, "infix", Strict("op_finite({0} * {1})", partial=True), f"Product. {infinite}"),
+        Operator(
+            "/",
+            _INTS,
+            INT,
+            "infix",
+            Strict("op_divide_int({0}, {1})", partial=True),
+            f"Quotient, cut off towards zero: 7 / 2 is 3, -7 / 2 is -3. Unknown for x / 0. {overflow}",
+        ),
+        Operator(
+            "/",
+            _DOUBLES,
+            DOUBLE,
+            "infix",
+            Strict("op_divide_double({0}, {1})", partial=True),
+            f"Quotient. Unknown for x / 0.0. {infinite}",
+        ),
+        Operator(
+            "%",
+            _INTS,
+            INT,
+            "infix",
+            Strict("op_remainder({0}, {1})", partial=True),
+            "Remainder of the quotient, with the sign of the left operand. Unknown for x % 0.",
+        ),
+        Operator("-", (INT,), INT, "prefix", Strict("op_negate_int({0})", partial=True), f"Negative. {overflow}"),
+        Operator("-", (DOUBLE,), DOUBLE, "prefix", Strict("-{0}"), "Negative."),
+        Operator("double", (INT,), DOUBLE, "function", Strict("float({0})"), "The nearest double of an integer."),
+    )
+
+
+def _times() -> tuple[Operator, ...]:
+    outside = "Unknown outside of the years 1 to 9999."
+    moment, span = (TIMESTAMP, DURATION), (DURATION, TIMESTAMP)
+    return (
+        Operator(
+            "timestamp",
+            (STRING,),
+            TIMESTAMP,
+            "function",
+            Strict("op_timestamp({0})", partial=True),
+            "The time of an RFC 3339 text with a zone, to the microsecond. Unknown for any other text.",
+        ),
+        Operator(
+            "duration",
+            (STRING,),
+            DURATION,
+            "function",
+            Strict("op_duration({0})", partial=True),
+            'A length of time such as "90s", "1h30m" or "1.5s" (h, m, s, ms, us, ns), to the microsecond. '
+            "Unknown for any other text.",
+        ),
+        Operator("-", (TIMESTAMP, TIMESTAMP), DURATION, "infix", Strict("{0} - {1}"), "From right to left."),
+        Operator("+", moment, TIMESTAMP, "infix", Strict("op_moment({0} + {1})", partial=True), f"Later. {outside}"),
+        Operator("+", span, TIMESTAMP, "infix", Strict("op_moment({0} + {1})", partial=True), f"Later. {outside}"),
+        Operator("-", moment, TIMESTAMP, "infix", Strict("op_moment({0} - {1})", partial=True), f"Earlier. {outside}"),
+    )
+
+
+_PARTS = (
+    ("getFullYear", "The year.", (1, 9999), "op_date({0}).year"),
+    ("getMonth", "The month, January is 0.", (0, 11), "op_date({0}).month - 1"),
+    ("getDate", "The day of the month, the first is 1.", (1, 31), "op_date({0}).day"),
+    ("getDayOfMonth", "The day of the month, the first is 0.", (0, 30), "op_date({0}).day - 1"),
+    ("getDayOfWeek", "The day of the week, Sunday is 0.", (0, 6), "({0} // 86400000000 + 4) % 7"),
+    ("getDayOfYear", "The day of the year, the first is 0.", (0, 365), "op_yearday({0})"),
+    ("getHours", "The hour.", (0, 23), "{0} // 3600000000 % 24"),
+    ("getMinutes", "The minute.", (0, 59), "{0} // 60000000 % 60"),
+    ("getSeconds", "The second.", (0, 59), "{0} // 1000000 % 60"),
+    ("getMilliseconds", "The millisecond.", (0, 999), "{0} // 1000 % 1000"),
+)
+"""Name, meaning, bounds, and Python over microseconds since 1970 of the date and time that are asked for."""
+
+
+def _parts_of_times() -> tuple[Operator, ...]:
+    rows: list[Operator] = []
+    for name, doc, bounds, python in _PARTS:
+        local = "None if ({t} := op_local({0}, {1})) is None else " + python.replace("{0}", "{t}")
+        zoned = f"{doc} In a time zone; unknown outside of the years 1 to 9999."
+        rows.append(Operator(name, (TIMESTAMP,), INT, "method", Strict(python), f"{doc} In UTC.", bounds))
+        rows.append(
+            Operator(name, (TIMESTAMP, Sort.ZONE), INT, "method", Strict(local, partial=True), zoned, bounds),
+        )
+    return tuple(rows)
+
+
+def _strings() -> tuple[Operator, ...]:
+    pair = (STRING, STRING)
+    return (
+        Operator("startsWith", pair, BOOL, "method", Strict("{0}.startswith({1})"), "Begins with."),
+        Operator("endsWith", pair, BOOL, "method", Strict("{0}.endswith({1})"), "Ends with."),
+        Operator("contains", pair, BOOL, "method", Strict("{1} in {0}"), "Has within it."),
+        Operator(
+            "matches",
+            (STRING, Sort.PATTERN),
+            BOOL,
+            "either",
+            Strict("op_matches({1}, {0})", partial=True),
+            "Some part matches the RE2 regular expression; ^ and $ anchor it, the dot matches no line break.",
+        ),
+        Operator("lowerAscii", (STRING,), STRING, "method", Strict("op_lower_ascii({0})"), "A to Z in lower case."),
+        Operator("size", (STRING,), INT, "either", Strict("len({0})"), "Length in code points.", (0, _LONGEST)),
+    )
+
+
+def _lists() -> tuple[Operator, ...]:
+    doc = "Is an element."
+    within = Strict("{0} in {1}", on_none=False)
+    return (
+        Operator("in", (STRING, STRINGS), BOOL, "infix", within, doc),
+        Operator("in", (Sort.NUMBER, list_of(INT)), BOOL, "infix", within, doc),
+        Operator("in", (Sort.NUMBER, list_of(DOUBLE)), BOOL, "infix", within, doc),
+        Operator("in", (BOOL, list_of(BOOL)), BOOL, "infix", within, doc),
+        Operator("in", (TIMESTAMP, list_of(TIMESTAMP)), BOOL, "infix", within, doc),
+        Operator("in", (DURATION, list_of(DURATION)), BOOL, "infix", within, doc),
+        Operator("in", (STRING, MAP), BOOL, "infix", Strict("{0} in {1}"), "Is a key."),
+        Operator("size", (Sort.LIST,), INT, "either", Strict("len({0})"), "Number of elements.", (0, _LONGEST)),
+        Operator(
+            "[]",
+            (MAP, Sort.KEY),
+            STRING,
+            "index",
+            Strict("{0}.get({1})", partial=True),
+            'The entry of a key, unknown where there is none; labels.team is labels["team"].',
+        ),
+    )
+
+
+def _logic() -> tuple[Operator, ...]:
+    return (
+        Operator(
+            "&&",
+            (BOOL, BOOL),
+            BOOL,
+            "infix",
+            Logic(
+                "{0.may_be_true} and {1.may_be_true}",
+                "{0.may_be_false} or {1.may_be_false}",
+                "op_conjunction({values})",
+            ),
+            "Both. False as soon as one operand is false, even if the other is unknown.",
+        ),
+        Operator(
+            "||",
+            (BOOL, BOOL),
+            BOOL,
+            "infix",
+            Logic(
+                "{0.may_be_true} or {1.may_be_true}",
+                "{0.may_be_false} and {1.may_be_false}",
+                "op_disjunction({values})",
+            ),
+            "Either. True as soon as one operand is true, even if the other is unknown.",
+        ),
+        Operator(
+            "!",
+            (BOOL,),
+            BOOL,
+            "prefix",
+            Logic("{0.may_be_false}", "{0.may_be_true}", "op_negation({0.value})"),
+            "Not.",
+        ),
+        Operator(
+            "?:",
+            (BOOL, Sort.SAME, Sort.SAME),
+            Sort.SAME,
+            "ternary",
+            Logic(
+                "{1.may_be_true} if ({t} := {0.value}) else {2.may_be_true} if {t} is False else True",
+                "{1.may_be_false} if ({t} := {0.value}) else {2.may_be_false} if {t} is False else True",
+                "{1.value} if ({t} := {0.value}) else {2.value} if {t} is False else None",
+            ),
+            "The second operand where the first is true, the third where it is false.",
+        ),
+        Operator(
+            "has",
+            (Sort.FIELD,),
+            BOOL,
+            "function",
+            Strict("{0} is not None"),
+            "The field is there and not null; an object, where any field of it is. Never unknown.",
+        ),
+        Operator("has", (MAP,), BOOL, "function", Strict("bool({0})"), "The map has an entry. Never unknown."),
+    )
+
+
+def _macros() -> tuple[Operator, ...]:
+    over = (Sort.LIST, Sort.PREDICATE)
+    return (
+        Operator(
+            "exists",
+            over,
+            BOOL,
+            "macro",
+            Logic(
+                "any({1.may_be_true} for {x} in {0})",
+                "all({1.may_be_false} for {x} in {0})",
+                "op_exists({1.value} for {x} in {0})",
+            ),
+            "The condition holds for an element. True as soon as it holds for one, even if it is unknown for others.",
+        ),
+        Operator(
+            "all",
+            over,
+            BOOL,
+            "macro",
+            Logic(
+                "all({1.may_be_true} for {x} in {0})",
+                "any({1.may_be_false} for {x} in {0})",
+                "op_all({1.value} for {x} in {0})",
+            ),
+            "The condition holds for each element. False as soon as it is false for one.",
+        ),
+        Operator(
+            "exists_one",
+            over,
+            BOOL,
+            "macro",
+            Logic(
+                "op_exists_one({1.value} for {x} in {0}) is not False",
+                "op_exists_one({1.value} for {x} in {0}) is not True",
+                "op_exists_one({1.value} for {x} in {0})",
+            ),
+            "The condition holds for exactly one element. Unknown as soon as it is unknown for one.",
+        ),
+    )
+
+
+OPERATORS: tuple[Operator, ...] = (
+    *_logic(),
+    *_comparisons(),
+    *_lists(),
+    *_macros(),
+    *_strings(),
+    *_arithmetic(),
+    *_times(),
+    *_parts_of_times(),
+)
+"""Every operator of the language."""
+
+_BY_NAME: dict[str, tuple[Operator, ...]] = {
+    name: tuple(row for row in OPERATORS if row.name == name) for name in {row.name for row in OPERATORS}
+}
+
+
+def overloads(name: str) -> tuple[Operator, ...]:
+    """Return the rows of a name, none where the language has no such operator."""
+    return _BY_NAME.get(name, ())
+
+
+def names() -> frozenset[str]:
+    """Return the names of all operators."""
+    return frozenset(_BY_NAME)
