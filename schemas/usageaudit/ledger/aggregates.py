@@ -1,4 +1,8 @@
-"""Views that count: by hour and by day. The ledger's projections answer them, so they stay small however it grows."""
+"""Views that count: by hour and by day. The ledger's projections answer them, so they stay small however it grows.
+
+Filters on `hour` and `day` are passed on to the projections; through functions of other columns of `usage_events` the
+older engines find none, so each question that a projection serves has its own view here.
+"""
 
 from __future__ import annotations
 
@@ -6,64 +10,56 @@ from usageaudit.ledger.projections import HOUR
 from usageaudit.ledger.view import Output, View
 from usageaudit.ledger.views import ACCEPTED
 
-_HOUR = Output("hour", "start of the hour of `event_time`, UTC")
-_DAY = Output("day", "day of `event_time`, UTC")
+_HOUR = Output("hour", "DateTime('UTC')", "start of the hour of `event_time`, UTC")
+_DAY = Output("day", "Date", "day of `event_time`, UTC")
 
+_APPLICATION = Output("application_name", "String", "application that called the model; empty for findings")
+_MODEL = Output("model_name", "String", "model that was requested; empty for findings")
 _USAGE_KEYS = (
-    Output("application_name", "application that called the model"),
-    Output("model_provider", "provider of the model"),
-    Output("model_name", "model that was requested"),
-    Output("outcome_status", "ok, error, blocked or filtered; NULL where the events do not say"),
-    Output("cost_currency", "currency of `cost`; NULL where the events name none"),
+    Output("application_name", "String", "application that called the model"),
+    Output("model_provider", "String", "provider of the model"),
+    Output("model_name", "String", "model that was requested"),
+    Output("outcome_status", "Nullable(String)", "ok, error, blocked or filtered; NULL where the events do not say"),
+    Output("cost_currency", "Nullable(String)", "currency of `cost`; NULL where the events name none"),
+)
+_PURPOSE_KEYS = (
+    Output("application_team", "Nullable(String)", "team that owns the application; NULL where the events do not say"),
+    Output("purpose_use_case", "Nullable(String)", "declared use case; NULL where none was declared"),
 )
 _USAGE_SUMS = (
-    Output("events", "uses of the model"),
-    Output("input_tokens", "tokens in, cached ones included; NULL where no event gives them"),
-    Output("output_tokens", "tokens out, reasoning included; NULL where no event gives them"),
-    Output("cached_input_tokens", "the part of `input_tokens` that came from a cache; NULL where no event gives it"),
-    Output("reasoning_tokens", "the part of `output_tokens` spent on reasoning; NULL where no event gives it"),
-    Output("cost", "sum of the costs in `cost_currency`, a decimal; NULL where no event gives any"),
-    Output("failed", "uses whose outcome is error; blocked and filtered ones did not fail"),
+    Output("events", "UInt64", "uses of the model"),
+    Output("input_tokens", "Nullable(UInt64)", "tokens in, cached ones included; NULL where no event says"),
+    Output("output_tokens", "Nullable(UInt64)", "tokens out, reasoning included; NULL where no event says"),
+    Output("cached_input_tokens", "Nullable(UInt64)", "part of `input_tokens` from a cache; NULL where no event says"),
+    Output("reasoning_tokens", "Nullable(UInt64)", "part of `output_tokens` for reasoning; NULL where no event says"),
+    Output("cost", "Nullable(Decimal(38, 9))", "sum of the costs in `cost_currency`; NULL where no event says"),
+    Output("failed", "UInt64", "uses whose outcome is error; blocked and filtered ones did not fail"),
 )
 _VIOLATION_KEYS = (
-    Output("policy_id", "policy, as pack/clause"),
-    Output("severity", "info, low, medium, high or critical; empty for indeterminates, of which none is recorded"),
-    Output("stage", "enforce or shadow; empty for indeterminates, of which none is recorded"),
-    Output("application_name", "application of the events; empty for findings"),
+    Output("policy_id", "String", "policy, as pack/clause"),
+    Output("severity", "String", "info, low, medium, high or critical; empty for indeterminates, which have none"),
+    Output("stage", "String", "enforce or shadow; empty for indeterminates, which have none"),
+    _APPLICATION,
 )
-_VIOLATION_SUMS = (
-    Output("violations", "violations, findings of effect violation included"),
-    Output("exempted", "violations under an exception"),
-    Output("indeterminate", "events for which the policy could not be decided"),
-)
+_VIOLATIONS = Output("violations", "UInt64", "violations, findings of effect violation included")
+_EXEMPTED = Output("exempted", "UInt64", "violations under an exception")
+_INDETERMINATE = Output("indeterminate", "UInt64", "events for which the policy could not be decided")
 
 
-def _by_day(hourly: View, keys: tuple[Output, ...], sums: tuple[Output, ...]) -> View:
-    """Return the view of the days of an hourly one, whose sums are the sums of the hours'."""
-    names = ", ".join(key.name for key in keys)
-    totals = ", ".join(f"sum(h.{total.name}) AS {total.name}" for total in sums)
+def _names(outputs: tuple[Output, ...]) -> str:
+    return ", ".join(output.name for output in outputs)
+
+
+def _usage(name: str, row: str, keys: tuple[Output, ...]) -> View:
+    """Return a view of usage by the hour and some of the keys of its projection."""
     return View(
-        name=hourly.name.replace("hourly", "daily"),
-        row=hourly.row.replace("an hour", "a day"),
-        columns=(_DAY, *keys, *sums),
+        name=name,
+        row=row,
+        columns=(_HOUR, *keys, *_USAGE_SUMS),
         source=f"""FROM
 (
-    SELECT toDate(hour) AS day, {names}, {totals}
-    FROM {hourly.name} AS h
-    GROUP BY day, {names}
-)""",
-        notes=hourly.notes,
-    )
-
-
-USAGE_HOURLY = View(
-    name="usage_hourly",
-    row="an hour, application, provider, model, outcome and currency",
-    columns=(_HOUR, *_USAGE_KEYS, *_USAGE_SUMS),
-    source=f"""FROM
-(
     SELECT
-        {HOUR} AS hour, application_name, model_provider, model_name, outcome_status, cost_currency,
+        {HOUR} AS hour, {_names(keys)},
         count() AS events,
         sum(usage_input_tokens) AS input_tokens,
         sum(usage_output_tokens) AS output_tokens,
@@ -73,50 +69,80 @@ USAGE_HOURLY = View(
         if(ifNull(outcome_status = 'error', 0), count(), 0) AS failed
     FROM ledger
     WHERE {ACCEPTED}
-    GROUP BY {HOUR}, application_name, model_provider, model_name, outcome_status, cost_currency
+    GROUP BY {HOUR}, {_names(keys)}
 )""",
-)
+    )
 
-_VERDICTS_BY_HOUR = f"""        SELECT
-            {HOUR} AS hour, application_name, {{0}}, {{0}}_severity, {{0}}_stage, count() AS events
-        FROM ledger
-        WHERE {ACCEPTED}
-        GROUP BY {HOUR}, application_name, {{0}}, {{0}}_severity, {{0}}_stage"""
+
+def _by_day(hourly: View, keys: tuple[Output, ...], sums: tuple[Output, ...]) -> View:
+    """Return the view of the days of an hourly one, whose sums are the sums of the hours'."""
+    totals = ", ".join(f"sum(h.{total.name}) AS {total.name}" for total in sums)
+    return View(
+        name=hourly.name.replace("hourly", "daily"),
+        row=hourly.row.replace("an hour", "a day"),
+        columns=(_DAY, *keys, *sums),
+        source=f"""FROM
+(
+    SELECT toDate(hour) AS day, {_names(keys)}, {totals}
+    FROM {hourly.name} AS h
+    GROUP BY day, {_names(keys)}
+)""",
+        notes=hourly.notes,
+    )
+
+
+def _unfolded(verdict: str, *keys: str) -> str:
+    """Return the counts by hour, keys and policy of one of the verdict arrays: grouped whole, unfolded outside."""
+    arrays = (verdict, f"{verdict}_severity", f"{verdict}_stage")
+    grouped = ", ".join((*keys, *arrays))
+    return f"""(
+            SELECT hour, {", ".join(keys)}, policy_id, severity, stage, events
+            FROM
+            (
+                SELECT {HOUR} AS hour, {grouped}, count() AS events
+                FROM ledger
+                WHERE {ACCEPTED}
+                GROUP BY {HOUR}, {grouped}
+            )
+            ARRAY JOIN {arrays[0]} AS policy_id, {arrays[1]} AS severity, {arrays[2]} AS stage
+        )"""
+
+
+USAGE_HOURLY = _usage(
+    "usage_hourly", "an hour, application, provider, model, outcome and currency of accepted events", _USAGE_KEYS
+)
+USAGE_BY_PURPOSE_HOURLY = _usage(
+    "usage_by_purpose_hourly",
+    "an hour, application, team, use case, provider, model, outcome and currency of accepted events",
+    (_USAGE_KEYS[0], *_PURPOSE_KEYS, *_USAGE_KEYS[1:]),
+)
 
 VIOLATIONS_HOURLY = View(
     name="violations_hourly",
     row="an hour, policy, severity, stage and application",
-    columns=(_HOUR, *_VIOLATION_KEYS, *_VIOLATION_SUMS),
+    columns=(_HOUR, *_VIOLATION_KEYS, _VIOLATIONS, _EXEMPTED, _INDETERMINATE),
     source=f"""FROM
 (
     SELECT
         hour, policy_id, severity, stage, application_name,
-        sum(violation_count) AS violations, sum(exempted_count) AS exempted, sum(indeterminate_count) AS indeterminate
+        sum(v) AS violations, sum(x) AS exempted, sum(i) AS indeterminate
     FROM
     (
-        SELECT
-            hour, policy_id, severity, stage, application_name,
-            events AS violation_count, 0 AS exempted_count, 0 AS indeterminate_count
+        SELECT hour, policy_id, severity, stage, application_name, events AS v, 0 AS x, 0 AS i
         FROM
-        (
-{_VERDICTS_BY_HOUR.format("violated")}
-        )
-        ARRAY JOIN violated AS policy_id, violated_severity AS severity, violated_stage AS stage
+        {_unfolded("violated", "application_name")}
         UNION ALL
         SELECT hour, policy_id, severity, stage, application_name, 0, events, 0
         FROM
-        (
-{_VERDICTS_BY_HOUR.format("exempted")}
-        )
-        ARRAY JOIN exempted AS policy_id, exempted_severity AS severity, exempted_stage AS stage
+        {_unfolded("exempted", "application_name")}
         UNION ALL
         SELECT hour, policy_id, '', '', application_name, 0, 0, events
         FROM
         (
-        SELECT {HOUR} AS hour, application_name, indeterminate, count() AS events
-        FROM ledger
-        WHERE {ACCEPTED}
-        GROUP BY {HOUR}, application_name, indeterminate
+            SELECT {HOUR} AS hour, application_name, indeterminate, count() AS events
+            FROM ledger
+            WHERE {ACCEPTED}
+            GROUP BY {HOUR}, application_name, indeterminate
         )
         ARRAY JOIN indeterminate AS policy_id
         UNION ALL
@@ -126,6 +152,43 @@ VIOLATIONS_HOURLY = View(
     )
     GROUP BY hour, policy_id, severity, stage, application_name
 )""",
+    notes="A finding counts in the hour in which its window ends.",
+)
+
+VIOLATIONS_BY_ORGANIZATION_HOURLY = View(
+    name="violations_by_organization_hourly",
+    row="an hour, policy, severity, stage, application, organisation of the actor and model",
+    columns=(
+        _HOUR,
+        *_VIOLATION_KEYS,
+        Output("actor_organization", "Nullable(String)", "organisation of the actor; NULL where it is not known"),
+        _MODEL,
+        _VIOLATIONS,
+        _EXEMPTED,
+    ),
+    source=f"""FROM
+(
+    SELECT
+        hour, policy_id, severity, stage, application_name, actor_organization, model_name,
+        sum(v) AS violations, sum(x) AS exempted
+    FROM
+    (
+        SELECT
+            hour, policy_id, severity, stage, application_name, actor_organization, model_name, events AS v, 0 AS x
+        FROM
+        {_unfolded("violated", "application_name", "actor_organization", "model_name")}
+        UNION ALL
+        SELECT hour, policy_id, severity, stage, application_name, actor_organization, model_name, 0, events
+        FROM
+        {_unfolded("exempted", "application_name", "actor_organization", "model_name")}
+        UNION ALL
+        SELECT toStartOfHour(window_end), policy_id, severity, 'enforce', '', NULL, '', 1, 0
+        FROM findings
+        WHERE effect = 'violation'
+    )
+    GROUP BY hour, policy_id, severity, stage, application_name, actor_organization, model_name
+)""",
+    notes="A finding counts in the hour in which its window ends.",
 )
 
 DECLARATION_COVERAGE = View(
@@ -133,16 +196,16 @@ DECLARATION_COVERAGE = View(
     row="a day, an application and a policy that could not be decided for some of its events",
     columns=(
         _DAY,
-        Output("application_name", "application of the events"),
-        Output("policy_id", "policy, as pack/clause"),
-        Output("events", "accepted events of the application on that day, whatever the policy says of them"),
-        Output("decided", "those for which the policy was not indeterminate"),
-        Output("missing_fields", "fields that would have decided the others, sorted"),
+        Output("application_name", "String", "application of the events"),
+        Output("policy_id", "String", "policy, as pack/clause"),
+        Output("events", "UInt64", "accepted events of the application on that day, whatever the policy says of them"),
+        Output("decided", "UInt64", "those for which the policy was not indeterminate"),
+        Output("missing_fields", "Array(String)", "fields that would have decided the others, sorted"),
     ),
     source=f"""FROM
 (
     SELECT
-        day, application_name, policy_id, any(total) AS events, any(total) - sum(undecided) AS decided,
+        day, application_name, policy_id, any(total) AS events, toUInt64(any(total) - sum(undecided)) AS decided,
         arraySort(groupUniqArrayArray(missing)) AS missing_fields
     FROM
     (
@@ -173,8 +236,10 @@ DECLARATION_COVERAGE = View(
 AGGREGATE_VIEWS: tuple[View, ...] = (
     USAGE_HOURLY,
     _by_day(USAGE_HOURLY, _USAGE_KEYS, _USAGE_SUMS),
+    USAGE_BY_PURPOSE_HOURLY,
     VIOLATIONS_HOURLY,
-    _by_day(VIOLATIONS_HOURLY, _VIOLATION_KEYS, _VIOLATION_SUMS),
+    _by_day(VIOLATIONS_HOURLY, _VIOLATION_KEYS, (_VIOLATIONS, _EXEMPTED, _INDETERMINATE)),
+    VIOLATIONS_BY_ORGANIZATION_HOURLY,
     DECLARATION_COVERAGE,
 )
 """The views of this file, each after those it reads from."""

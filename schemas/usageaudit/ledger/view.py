@@ -1,4 +1,4 @@
-"""What a view is made of: a query, and a line of documentation for each of its columns."""
+"""What a view is made of: a query, and type and meaning of each of its columns."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A column of a view: its name, what it means, and the expression behind it, if that is not just its name."""
+    """A column of a view: name, type (without LowCardinality), meaning, and whether it may identify a person.
+
+    `expression` is what is behind it, where that is more than the name.
+    """
 
     name: str
+    type: str
     doc: str
     expression: str = ""
     personal: bool = False
@@ -22,9 +26,9 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A view: its name, what one row is, its columns, and the rest of its query behind the list of columns.
+    """A view: its name, what one row is, its columns, and its query from FROM on.
 
-    `notes` says what a reader must know beyond the columns. Where `select` is given it is the whole query.
+    `notes` says what a reader must know beyond the columns.
     """
 
     name: str
@@ -34,12 +38,7 @@ class View:
     notes: str = ""
 
     @property
-    def query(self) -> str:
-        """The query of the view."""
-        listed = ",\n    ".join(column.sql for column in self.columns)
-        return f"SELECT\n    {listed}\n{self.source}"
-
-    @property
     def create(self) -> str:
         """The statement that creates the view where it is not there yet."""
-        return f"CREATE VIEW IF NOT EXISTS {self.name} AS\n{self.query}"
+        listed = ",\n    ".join(column.sql for column in self.columns)
+        return f"CREATE VIEW IF NOT EXISTS {self.name} AS\nSELECT\n    {listed}\n{self.source}"

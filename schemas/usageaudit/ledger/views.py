@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
+
 from usageaudit.ledger.columns import COLUMNS, EVENT_COLUMNS, LISTS, Column
 from usageaudit.ledger.view import Output, View
 
 ACCEPTED = "status = 'accepted'"
 """The filter of everything that counts events: copies and refused records are rows of the ledger, too."""
 
-_DOCS = {column.name: column for column in COLUMNS}
+_LEDGER = {column.name: column for column in COLUMNS}
 
 
 def _plain(*names: str) -> tuple[Output, ...]:
     """Return columns of the ledger as they are, with its documentation."""
-    return tuple(Output(name, _DOCS[name].doc, personal=_DOCS[name].personal) for name in names)
+    columns = (_LEDGER[name] for name in names)
+    return tuple(Output(c.name, plain_type(c.type), c.doc, personal=c.personal) for c in columns)
+
+
+def plain_type(name: str) -> str:
+    """Return a column's type without what only storage knows: LowCardinality and the codec."""
+    return re.sub(r"LowCardinality\((\w+(?:\(\w+\))?)\)", r"\1", name.partition(" CODEC")[0])
 
 
 def _event_outputs() -> tuple[Output, ...]:
@@ -24,7 +32,7 @@ def _event_outputs() -> tuple[Output, ...]:
         if column.field is not None and column.field.name in bits and _first_of_its_list(column):
             bit = bits[column.field.name]
             doc = f"whether the event had {column.field.name}: a list that is not there is not an empty one"
-            outputs.append(Output(f"{column.field.column}_present", doc, f"bitTest(lists_present, {bit})"))
+            outputs.append(Output(f"{column.field.column}_present", "UInt8", doc, f"bitTest(lists_present, {bit})"))
         outputs.extend(_plain(column.name))
     return tuple(outputs)
 
@@ -85,28 +93,34 @@ VIOLATIONS = View(
     name="violations",
     row="a policy that an event violated, under an exception or not, or a finding of effect violation",
     columns=(
-        Output("violation_id", "32 hex digits of SHA-256 over source, id, policy and version; of a finding its id"),
-        Output("kind", "event, or the kind of the finding"),
-        Output("policy_id", "policy, as pack/clause"),
-        Output("policy_version", "its version"),
-        Output("severity", "info, low, medium, high or critical"),
-        Output("stage", "enforce or shadow; a finding counts as enforce"),
-        Output("verdict", "violation, or exempted where an exception was in force"),
-        Output("exception_id", "id of that exception; empty where there is none"),
-        Output("message", "what happened, in the words of the policy", personal=True),
-        Output("evidence", "fields that the policy names as evidence, a JSON object", personal=True),
-        Output("missing_fields", "fields that were unknown where the policy counts unknown as a violation"),
-        Output("event_source", "CloudEvents source of the event; empty for a finding"),
-        Output("event_id", "CloudEvents id of the event; empty for a finding"),
-        Output("event_time", "when the use began; of a finding the end of its window"),
-        Output("ingest_time", "when it was recorded"),
-        Output("application_name", "application of the event; empty for a finding"),
-        Output("actor_organization", "organisation of the actor; NULL where it is not known"),
-        Output("actor_id", "pseudonymous id of the actor; empty for a finding", personal=True),
-        Output("model_provider", "provider of the model; empty for a finding"),
-        Output("model_name", "model that was requested; empty for a finding"),
-        Output("group_key", "what a finding was made for; empty for an event", personal=True),
-        Output("bundle", "hash of the bundle that judged"),
+        Output(
+            "violation_id",
+            "String",
+            "32 hex digits of SHA-256 over source, id, policy and version; of a finding its id",
+        ),
+        Output("kind", "String", "event, or the kind of the finding"),
+        Output("policy_id", "String", "policy, as pack/clause"),
+        Output("policy_version", "UInt32", "its version"),
+        Output("severity", "String", "info, low, medium, high or critical"),
+        Output("stage", "String", "enforce or shadow; a finding counts as enforce"),
+        Output("verdict", "String", "violation, or exempted where an exception was in force"),
+        Output("exception_id", "String", "id of that exception; empty where there is none"),
+        Output("message", "String", "what happened, in the words of the policy", personal=True),
+        Output("evidence", "String", "fields that the policy names as evidence, a JSON object", personal=True),
+        Output(
+            "missing_fields", "Array(String)", "fields that were unknown where the policy counts unknown as a violation"
+        ),
+        Output("event_source", "String", "CloudEvents source of the event; empty for a finding"),
+        Output("event_id", "String", "CloudEvents id of the event; empty for a finding"),
+        Output("event_time", "DateTime64(6, 'UTC')", "when the use began; of a finding the end of its window"),
+        Output("ingest_time", "DateTime64(3, 'UTC')", "when it was recorded"),
+        Output("application_name", "String", "application of the event; empty for a finding"),
+        Output("actor_organization", "Nullable(String)", "organisation of the actor; NULL where it is not known"),
+        Output("actor_id", "String", "pseudonymous id of the actor; empty for a finding", personal=True),
+        Output("model_provider", "String", "provider of the model; empty for a finding"),
+        Output("model_name", "String", "model that was requested; empty for a finding"),
+        Output("group_key", "String", "what a finding was made for; empty for an event", personal=True),
+        Output("bundle", "String", "hash of the bundle that judged"),
     ),
     source=f"""FROM
 (
@@ -140,9 +154,9 @@ INDETERMINATES = View(
     name="indeterminates",
     row="an event and a policy that could not be decided for it",
     columns=(
-        Output("policy_id", "policy, as pack/clause"),
-        Output("policy_version", "its version"),
-        Output("missing_fields", "fields that would have decided it, sorted"),
+        Output("policy_id", "String", "policy, as pack/clause"),
+        Output("policy_version", "UInt32", "its version"),
+        Output("missing_fields", "Array(String)", "fields that would have decided it, sorted"),
         *_plain("event_source", "event_id", "event_time", "ingest_time", "application_name", "actor_organization"),
         *_plain("model_provider", "model_name", "bundle"),
     ),
@@ -158,19 +172,19 @@ FINDINGS = View(
     name="findings",
     row="a finding: what belongs to no single record, such as an offset gap",
     columns=(
-        Output("finding_id", "32 hex digits, the same for the same finding"),
-        Output("kind", "what made it: windowed, offset_gap, rejudged …"),
-        Output("effect", "violation, cleared or notice; only violations are listed in `violations`"),
-        Output("policy_id", "policy, as pack/clause; empty where none is behind it"),
-        Output("policy_version", "its version"),
-        Output("bundle", "hash of the bundle it came from"),
-        Output("severity", "info, low, medium, high or critical"),
-        Output("window_start", "start of the time it speaks of"),
-        Output("window_end", "end of that time"),
-        Output("group_key", "what it was found for: the values of the policy's group_by", personal=True),
-        Output("event_refs", "source and id of the events that it rests on"),
-        Output("message", "what was found", personal=True),
-        Output("created", "when it was first appended"),
+        Output("finding_id", "String", "32 hex digits, the same for the same finding"),
+        Output("kind", "String", "what made it: windowed, offset_gap, rejudged …"),
+        Output("effect", "String", "violation, cleared or notice; only violations are listed in `violations`"),
+        Output("policy_id", "String", "policy, as pack/clause; empty where none is behind it"),
+        Output("policy_version", "UInt32", "its version"),
+        Output("bundle", "String", "hash of the bundle it came from"),
+        Output("severity", "String", "info, low, medium, high or critical"),
+        Output("window_start", "DateTime64(6, 'UTC')", "start of the time it speaks of"),
+        Output("window_end", "DateTime64(6, 'UTC')", "end of that time"),
+        Output("group_key", "String", "what it was found for: the values of the policy's group_by", personal=True),
+        Output("event_refs", "Array(Tuple(source String, id String))", "source and id of the events that it rests on"),
+        Output("message", "String", "what was found", personal=True),
+        Output("created", "DateTime64(3, 'UTC')", "when it was first appended"),
     ),
     source="FROM findings_log\nORDER BY created\nLIMIT 1 BY finding_id",
     notes="A finding that was appended twice is one row: the first.",
@@ -180,12 +194,12 @@ BUNDLES = View(
     name="bundles",
     row="a policy bundle that was loaded",
     columns=(
-        Output("hash", "hash of the bundle, as `usage_events.bundle` names it"),
-        Output("name", "name of the bundle"),
-        Output("archive", "its files, enough to judge with it again"),
-        Output("loaded_by", "who loaded it first"),
-        Output("loaded_at", "when it was first loaded"),
-        Output("git_commit", "commit that its folder was at; empty where it was none"),
+        Output("hash", "String", "hash of the bundle, as `usage_events.bundle` names it"),
+        Output("name", "String", "name of the bundle"),
+        Output("archive", "String", "its files, enough to judge with it again"),
+        Output("loaded_by", "String", "who loaded it first"),
+        Output("loaded_at", "DateTime64(3, 'UTC')", "when it was first loaded"),
+        Output("git_commit", "String", "commit that its folder was at; empty where it was none"),
     ),
     source="FROM bundles_log\nORDER BY loaded_at\nLIMIT 1 BY hash",
     notes="A bundle that was loaded several times is one row: the first. Each load is a row of `bundles_log`.",

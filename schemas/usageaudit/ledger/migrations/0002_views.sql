@@ -302,6 +302,39 @@ FROM
     GROUP BY day, application_name, model_provider, model_name, outcome_status, cost_currency
 );
 
+CREATE VIEW IF NOT EXISTS usage_by_purpose_hourly AS
+SELECT
+    `hour`,
+    `application_name`,
+    `application_team`,
+    `purpose_use_case`,
+    `model_provider`,
+    `model_name`,
+    `outcome_status`,
+    `cost_currency`,
+    `events`,
+    `input_tokens`,
+    `output_tokens`,
+    `cached_input_tokens`,
+    `reasoning_tokens`,
+    `cost`,
+    `failed`
+FROM
+(
+    SELECT
+        toStartOfHour(event_time) AS hour, application_name, application_team, purpose_use_case, model_provider, model_name, outcome_status, cost_currency,
+        count() AS events,
+        sum(usage_input_tokens) AS input_tokens,
+        sum(usage_output_tokens) AS output_tokens,
+        sum(usage_cached_input_tokens) AS cached_input_tokens,
+        sum(usage_reasoning_tokens) AS reasoning_tokens,
+        sum(cost_amount) AS cost,
+        if(ifNull(outcome_status = 'error', 0), count(), 0) AS failed
+    FROM ledger
+    WHERE status = 'accepted'
+    GROUP BY toStartOfHour(event_time), application_name, application_team, purpose_use_case, model_provider, model_name, outcome_status, cost_currency
+);
+
 CREATE VIEW IF NOT EXISTS violations_hourly AS
 SELECT
     `hour`,
@@ -316,40 +349,44 @@ FROM
 (
     SELECT
         hour, policy_id, severity, stage, application_name,
-        sum(violation_count) AS violations, sum(exempted_count) AS exempted, sum(indeterminate_count) AS indeterminate
+        sum(v) AS violations, sum(x) AS exempted, sum(i) AS indeterminate
     FROM
     (
-        SELECT
-            hour, policy_id, severity, stage, application_name,
-            events AS violation_count, 0 AS exempted_count, 0 AS indeterminate_count
+        SELECT hour, policy_id, severity, stage, application_name, events AS v, 0 AS x, 0 AS i
         FROM
         (
-        SELECT
-            toStartOfHour(event_time) AS hour, application_name, violated, violated_severity, violated_stage, count() AS events
-        FROM ledger
-        WHERE status = 'accepted'
-        GROUP BY toStartOfHour(event_time), application_name, violated, violated_severity, violated_stage
+            SELECT hour, application_name, policy_id, severity, stage, events
+            FROM
+            (
+                SELECT toStartOfHour(event_time) AS hour, application_name, violated, violated_severity, violated_stage, count() AS events
+                FROM ledger
+                WHERE status = 'accepted'
+                GROUP BY toStartOfHour(event_time), application_name, violated, violated_severity, violated_stage
+            )
+            ARRAY JOIN violated AS policy_id, violated_severity AS severity, violated_stage AS stage
         )
-        ARRAY JOIN violated AS policy_id, violated_severity AS severity, violated_stage AS stage
         UNION ALL
         SELECT hour, policy_id, severity, stage, application_name, 0, events, 0
         FROM
         (
-        SELECT
-            toStartOfHour(event_time) AS hour, application_name, exempted, exempted_severity, exempted_stage, count() AS events
-        FROM ledger
-        WHERE status = 'accepted'
-        GROUP BY toStartOfHour(event_time), application_name, exempted, exempted_severity, exempted_stage
+            SELECT hour, application_name, policy_id, severity, stage, events
+            FROM
+            (
+                SELECT toStartOfHour(event_time) AS hour, application_name, exempted, exempted_severity, exempted_stage, count() AS events
+                FROM ledger
+                WHERE status = 'accepted'
+                GROUP BY toStartOfHour(event_time), application_name, exempted, exempted_severity, exempted_stage
+            )
+            ARRAY JOIN exempted AS policy_id, exempted_severity AS severity, exempted_stage AS stage
         )
-        ARRAY JOIN exempted AS policy_id, exempted_severity AS severity, exempted_stage AS stage
         UNION ALL
         SELECT hour, policy_id, '', '', application_name, 0, 0, events
         FROM
         (
-        SELECT toStartOfHour(event_time) AS hour, application_name, indeterminate, count() AS events
-        FROM ledger
-        WHERE status = 'accepted'
-        GROUP BY toStartOfHour(event_time), application_name, indeterminate
+            SELECT toStartOfHour(event_time) AS hour, application_name, indeterminate, count() AS events
+            FROM ledger
+            WHERE status = 'accepted'
+            GROUP BY toStartOfHour(event_time), application_name, indeterminate
         )
         ARRAY JOIN indeterminate AS policy_id
         UNION ALL
@@ -377,6 +414,60 @@ FROM
     GROUP BY day, policy_id, severity, stage, application_name
 );
 
+CREATE VIEW IF NOT EXISTS violations_by_organization_hourly AS
+SELECT
+    `hour`,
+    `policy_id`,
+    `severity`,
+    `stage`,
+    `application_name`,
+    `actor_organization`,
+    `model_name`,
+    `violations`,
+    `exempted`
+FROM
+(
+    SELECT
+        hour, policy_id, severity, stage, application_name, actor_organization, model_name,
+        sum(v) AS violations, sum(x) AS exempted
+    FROM
+    (
+        SELECT
+            hour, policy_id, severity, stage, application_name, actor_organization, model_name, events AS v, 0 AS x
+        FROM
+        (
+            SELECT hour, application_name, actor_organization, model_name, policy_id, severity, stage, events
+            FROM
+            (
+                SELECT toStartOfHour(event_time) AS hour, application_name, actor_organization, model_name, violated, violated_severity, violated_stage, count() AS events
+                FROM ledger
+                WHERE status = 'accepted'
+                GROUP BY toStartOfHour(event_time), application_name, actor_organization, model_name, violated, violated_severity, violated_stage
+            )
+            ARRAY JOIN violated AS policy_id, violated_severity AS severity, violated_stage AS stage
+        )
+        UNION ALL
+        SELECT hour, policy_id, severity, stage, application_name, actor_organization, model_name, 0, events
+        FROM
+        (
+            SELECT hour, application_name, actor_organization, model_name, policy_id, severity, stage, events
+            FROM
+            (
+                SELECT toStartOfHour(event_time) AS hour, application_name, actor_organization, model_name, exempted, exempted_severity, exempted_stage, count() AS events
+                FROM ledger
+                WHERE status = 'accepted'
+                GROUP BY toStartOfHour(event_time), application_name, actor_organization, model_name, exempted, exempted_severity, exempted_stage
+            )
+            ARRAY JOIN exempted AS policy_id, exempted_severity AS severity, exempted_stage AS stage
+        )
+        UNION ALL
+        SELECT toStartOfHour(window_end), policy_id, severity, 'enforce', '', NULL, '', 1, 0
+        FROM findings
+        WHERE effect = 'violation'
+    )
+    GROUP BY hour, policy_id, severity, stage, application_name, actor_organization, model_name
+);
+
 CREATE VIEW IF NOT EXISTS declaration_coverage AS
 SELECT
     `day`,
@@ -388,7 +479,7 @@ SELECT
 FROM
 (
     SELECT
-        day, application_name, policy_id, any(total) AS events, any(total) - sum(undecided) AS decided,
+        day, application_name, policy_id, any(total) AS events, toUInt64(any(total) - sum(undecided)) AS decided,
         arraySort(groupUniqArrayArray(missing)) AS missing_fields
     FROM
     (
