@@ -186,7 +186,9 @@ def _wrong_kind(attributes: dict[str, Any]) -> list[Problem]:
         return [Problem("specversion", "only CloudEvents 1.0 is read")]
     if attributes["type"] != EVENT_TYPE:
         return [Problem("type", f"is not {EVENT_TYPE}")]
-    content_type = attributes.get("datacontenttype") or "application/json"
+    content_type = attributes.get("datacontenttype")
+    if content_type in (None, ""):
+        return []
     if not isinstance(content_type, str) or not content_type.lower().startswith("application/json"):
         return [Problem("datacontenttype", "only application/json is read")]
     return []

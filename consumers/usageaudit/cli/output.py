@@ -61,6 +61,11 @@ def print_json(value: Any) -> None:
     _write([_safe(orjson.dumps(jsonable(value), option=orjson.OPT_INDENT_2)) + "\n"])
 
 
+def print_text(text: str) -> None:
+    """Print a document of our own on stdout."""
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
 def say(text: str = "") -> None:
     """Write a line for the person on stderr: progress and hints, never results."""
     sys.stderr.write(text + "\n")
