@@ -1,14 +1,142 @@
-"""Doubts about a condition that has no errors."""
+"""Doubts about a condition that has no errors: it is always or never true, or a missing field makes it unknown."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from usageaudit.policy.language.diagnostics import at
+from usageaudit.policy.language.possible import Possibilities, Possible
+from usageaudit.policy.language.tree import Call, Const, Field, Has, Member, Named, Quantified, children, walk
+from usageaudit.policy.language.types import BOOL
+from usageaudit.policy.language.unparse import quote
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from usageaudit.policy.language.diagnostics import Diagnostic
+    from usageaudit.policy.language.schema import Path
+    from usageaudit.policy.language.source import Span
     from usageaudit.policy.language.tree import Node
 
 
 def doubts(root: Node) -> tuple[Diagnostic, ...]:
-    """Return the warnings about a tree."""
-    return ()
+    """Return the warnings about a tree, in the order of its text.
+
+    What stands in a sub-condition is told where that is defined, not again where it is named.
+    """
+    found = [*_settled(root, Possibilities())[1], *_unguarded(root)]
+    return tuple(sorted(dict.fromkeys(found), key=lambda d: (d.line, d.column)))
+
+
+def _settled(node: Node, possible: Possibilities) -> tuple[bool, list[Diagnostic]]:
+    """Return whether a reason for a settled truth was told below a node, or at it, and the warnings.
+
+    A literal `true` or `false` is what its author wants, and tells nothing.
+    """
+    if isinstance(node, Const):
+        return False, []
+    if isinstance(node, Named):
+        return possible.of(node) != Possible(), []
+    told, warnings = False, []
+    for child in children(node):
+        below, found = _settled(child, possible)
+        told |= below
+        warnings.extend(found)
+    if node.type != BOOL or told or possible.of(node) == Possible():
+        return told, warnings
+    always = possible.of(node).true
+    hint = _reason(node)
+    return True, [*warnings, at(node.span, "warning", f"this is {'always' if always else 'never'} true", hint)]
+
+
+def _reason(node: Node) -> str:
+    """Return what may be the reason for a settled truth, where it is a common one."""
+    if isinstance(node, Has):
+        return f"{'.'.join(node.path)} is required"
+    if isinstance(node, Call):
+        for argument in node.arguments:
+            if isinstance(argument, Call) and argument.operator.bounds and argument.operator.name != "size":
+                low, high = argument.operator.bounds
+                return f"{argument.operator.name}() gives {low} to {high}"
+        if node.operator.name == "||" and any(_is(term, "!=") for term in node.arguments):
+            return "whatever the value is, it differs from one of them; did you mean &&?"
+        if node.operator.name == "&&" and any(_is(term, "==") for term in node.arguments):
+            return "no value is equal to both; did you mean ||?"
+    return ""
+
+
+def _is(node: Node, name: str) -> bool:
+    return isinstance(node, Call) and node.operator.name == name
+
+
+def _unguarded(root: Node) -> Iterator[Diagnostic]:
+    """Yield a warning for each negative test of a field that may be missing, unless has() tests for that somewhere."""
+    guarded = {path_read(leaf) for node in walk(root) if isinstance(node, Has) for leaf in node.leaves}
+    for leaf, span in _negative(root, root.span, negated=False):
+        for node in _direct(leaf):
+            if _optional(node) and path_read(node) not in guarded:
+                name = shown(node)
+                message = f"{name} may be missing, which makes this unknown, not true"
+                yield at(span, "warning", message, f"has({name}) && .. if missing is meant to be false")
+                break
+
+
+def _negative(node: Node, span: Span, *, negated: bool) -> Iterator[tuple[Node, Span]]:
+    """Yield the tests that ask for something not to be so, each with the span to show."""
+    match node:
+        case Named(body=body):
+            if negated:
+                yield from ((test, span) for test, _ in _negative(body, span, negated=True))
+        case Call(operator=row, arguments=(operand,)) if row.name == "!":
+            yield from _negative(operand, node.span, negated=not negated)
+        case Call(operator=row, arguments=arguments) if row.name in ("&&", "||", "?:"):
+            for argument in arguments[row.name == "?:" :]:
+                yield from _negative(argument, span if negated else argument.span, negated=negated)
+        case Quantified(predicate=predicate, operator=row):
+            if negated and row.name == "exists":
+                yield node, span
+            else:
+                yield from _negative(predicate, predicate.span, negated=negated)
+        case Call(operator=row) if negated is not (row.name == "!="):
+            yield node, span if negated else node.span
+        case Field() | Member() if negated:
+            yield node, span
+
+
+def _direct(test: Node) -> Iterator[Node]:
+    """Yield the fields whose absence makes a test unknown, without those that its own conditions read."""
+    if isinstance(test, Quantified):
+        yield from _direct(test.operand)
+    elif isinstance(test, Call) and test.operator.name == "[]":
+        yield test
+    elif isinstance(test, Call) and test.operator.name not in ("&&", "||", "?:"):
+        for argument in test.arguments:
+            yield from _direct(argument)
+    elif isinstance(test, Field | Member):
+        yield test
+
+
+def _optional(node: Node) -> bool:
+    return not (isinstance(node, Field | Member) and node.required)
+
+
+def path_read(node: Node) -> Path:
+    """Return the path of a field, of an element's field or of an entry of a map."""
+    match node:
+        case Call(arguments=(operand, Const(value=str() as key))):
+            return (*path_read(operand), key)
+        case Field(path=path) | Member(path=path):
+            return path
+        case _:
+            return ()
+
+
+def shown(node: Node) -> str:
+    """Return how an author writes a field, an element's field or an entry of a map."""
+    match node:
+        case Call(arguments=(operand, Const(value=str() as key))):
+            return f"{shown(operand)}[{quote(key)}]"
+        case Member(element=element, name=name):
+            return f"{element.name}.{name}"
+        case _:
+            return ".".join(path_read(node))

@@ -42,8 +42,8 @@ _LEVELS: tuple[frozenset[str], ...] = (
 )
 _LEVEL = {symbol: level for level, symbols in enumerate(_LEVELS) for symbol in symbols}
 _RESERVED = frozenset(
-    ["as", "break", "const", "continue", "else", "for", "function", "if", "import", "let", "loop", "package"]
-    + ["namespace", "return", "var", "void", "while"]
+    {"as", "break", "const", "continue", "else", "for", "function", "if", "import"}
+    | {"let", "loop", "package", "namespace", "return", "var", "void", "while"}
 )
 _WORDS = frozenset({"in", "true", "false", "null"})
 
