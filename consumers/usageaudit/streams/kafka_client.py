@@ -1,0 +1,349 @@
+"""kafka-python's consumer with types: one topic, read as a member of a consumer group.
+
+The client has no types and few of its errors say what to do, so all of it is met here and in `fetching`, and what
+leaves this file is typed, in seconds, and an error of ours.
+
+Facts about kafka-python 3.0 that shape it: the listener is called on the client's I/O thread, where committing or
+seeking raises; a wrong password, certificate or port all look like a time-out; of a partition that nobody ever
+committed, polling raises until it has a position, paused or not.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import deque
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+import structlog
+from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import (
+    AuthorizationError,
+    CommitFailedError,
+    CorruptRecordError,
+    FencedInstanceIdError,
+    KafkaConfigurationError,
+    KafkaError,
+    KafkaTimeoutError,
+    LogTruncationError,
+    NoOffsetForPartitionError,
+    OffsetOutOfRangeError,
+    RebalanceInProgressError,
+    RetriableError,
+    TopicAlreadyExistsError,
+    UnsupportedCodecError,
+)
+from kafka.structs import MemberState, OffsetAndMetadata
+
+from usageaudit.errors import ConfigurationError, StreamUnavailable
+from usageaudit.streams.fetching import Clients, fetch_faster, record_of
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Sequence
+
+    from usageaudit.stream_url import KafkaStreamAddress
+    from usageaudit.streams.port import BatchLimits, Record
+
+log = structlog.get_logger("usageaudit.stream")
+
+CONNECT_SECONDS = 12.0
+REQUEST_SECONDS = 10.0
+CLOSE_SECONDS = 5.0
+MOST_RECORDS = 10_000
+"""Records of one call of poll; the client's own limit of 500 costs more than it saves."""
+LARGEST_RECORD = 1024 * 1024
+SMALLEST_FETCH, LARGEST_FETCH = LARGEST_RECORD, 32 * 1024 * 1024
+
+
+class Change(NamedTuple):
+    """Partitions that came to this member, or went away from it."""
+
+    kind: Literal["assigned", "revoked"]
+    numbers: tuple[int, ...]
+
+
+class OutOfRange(Exception):
+    """The position of a partition is not in the stream."""
+
+    def __init__(self, number: int, offset: int) -> None:
+        self.number, self.offset = number, offset
+        super().__init__(number, offset)
+
+
+class NotCommitted(Exception):
+    """The group does not take the commit now: it is being rebalanced, or this member is no longer in it."""
+
+
+class _Listener(ConsumerRebalanceListener):  # type: ignore[misc]  # kafka-python has no types
+    """Runs on the I/O thread: stops what was assigned before anything of it is delivered, and says so to the loop."""
+
+    def __init__(self, consumer: Any) -> None:
+        self._consumer = consumer
+        self.changes: deque[Change] = deque()
+
+    def on_partitions_assigned(self, assigned: Collection[Any]) -> None:
+        self._consumer.pause(*assigned)
+        self.changes.append(Change("assigned", _numbers(assigned)))
+
+    def on_partitions_revoked(self, revoked: Collection[Any]) -> None:
+        self.changes.append(Change("revoked", _numbers(revoked)))
+
+    def on_partitions_lost(self, lost: Collection[Any]) -> None:
+        self.changes.append(Change("revoked", _numbers(lost)))
+
+
+class GroupConsumer:
+    """A member of a consumer group that reads one topic. Not thread-safe."""
+
+    def __init__(self, address: KafkaStreamAddress, group: str, limits: BatchLimits) -> None:
+        self._address, self._group, self._topic = address, group, address.topic
+        self._clients = Clients()
+        with _said_by_the_client() as said:
+            try:
+                self._consumer: Any = KafkaConsumer(**_settings(address, group, limits), kafka_client=self._clients)
+            except KafkaTimeoutError:
+                raise StreamUnavailable(_unreachable(address, said)) from None
+            except (KafkaConfigurationError, OSError) as error:
+                raise ConfigurationError(f"{address}: {error}") from error
+        self._cluster: Any = self._clients.client.cluster
+        self._unpacked = fetch_faster(self._consumer)
+        self._listener = _Listener(self._consumer)
+        self._consumer.subscribe([self._topic], listener=self._listener)
+        try:
+            self._require_topic()
+        except StreamUnavailable:
+            self.close()
+            raise
+
+    def identity(self) -> str:
+        """Return the topic's id, which a recreated topic does not share, as far as the client has heard of it."""
+        topic_id = self._cluster.topic_id(self._topic)
+        return str(topic_id) if topic_id is not None and topic_id.int else f"{self._cluster.cluster_id}/{self._topic}"
+
+    def changes(self) -> Iterator[Change]:
+        """Yield the changes of the assignment since the last call, oldest first."""
+        while self._listener.changes:
+            yield self._listener.changes.popleft()
+
+    def poll(self, seconds: float, most: int) -> dict[int, Sequence[Record]]:
+        """Fetch, and do what membership of the group needs.
+
+        Raises OutOfRange, and StreamUnavailable for what waiting does not help against.
+        """
+        try:
+            fetched = self._consumer.poll(timeout_ms=max(0, round(seconds * 1000)), max_records=most)
+        except OffsetOutOfRangeError as error:
+            ((partition, offset),) = error.args[0].items()
+            raise OutOfRange(partition.partition, offset) from None
+        except (NoOffsetForPartitionError, RetriableError):
+            return {}
+        except (
+            CorruptRecordError,
+            UnsupportedCodecError,
+            LogTruncationError,
+            FencedInstanceIdError,
+            AuthorizationError,
+        ) as error:
+            raise StreamUnavailable(self._hopeless(error)) from error
+        if self._unpacked:
+            return {partition.partition: records for partition, records in fetched.items()}
+        return {
+            partition.partition: [record_of(record) for record in records] for partition, records in fetched.items()
+        }
+
+    def pause(self, numbers: Collection[int]) -> None:
+        """Deliver no records of these partitions until they are resumed."""
+        self._consumer.pause(*map(self._partition, numbers))
+
+    def resume(self, numbers: Collection[int]) -> None:
+        """Deliver records of these partitions again."""
+        self._consumer.resume(*map(self._partition, numbers))
+
+    def seek(self, number: int, offset: int) -> None:
+        """Go on at an offset, throwing away what was fetched."""
+        self._consumer.seek(self._partition(number), offset)
+
+    def position(self, number: int) -> int:
+        """Return the offset that is fetched next: behind what was delivered, and behind control records."""
+        position: int = self._consumer.position(self._partition(number), timeout_ms=0)
+        return position
+
+    def caught_up(self, number: int) -> bool:
+        """Tell whether everything was delivered that the last fetch said there is."""
+        end = self._consumer.highwater(self._partition(number))
+        return end is None or self.position(number) >= end
+
+    def committed(self, number: int) -> int | None:
+        """Return the group's committed offset. Raises StreamUnavailable."""
+        with self._asking("the committed offset"):
+            offset: int | None = self._consumer.committed(self._partition(number), timeout_ms=REQUEST_SECONDS * 1000)
+            return offset
+
+    def beginning(self, number: int) -> int:
+        """Return the first offset that is there. Raises StreamUnavailable."""
+        partition = self._partition(number)
+        with self._asking("the first offset"):
+            first: int = self._consumer.beginning_offsets([partition], timeout_ms=REQUEST_SECONDS * 1000)[partition]
+            return first
+
+    def end(self, number: int) -> int:
+        """Return the offset behind the last record that is not in an open transaction. Raises StreamUnavailable."""
+        partition = self._partition(number)
+        with self._asking("the last offset"):
+            last: int = self._consumer.end_offsets([partition], timeout_ms=REQUEST_SECONDS * 1000)[partition]
+            return last
+
+    def commit(self, offsets: dict[int, int], seconds: float) -> None:
+        """Commit, trying again for so long. Raises NotCommitted and StreamUnavailable."""
+        wanted = {self._partition(number): OffsetAndMetadata(offset, "", -1) for number, offset in offsets.items()}
+        with self._asking("committing"):
+            try:
+                self._consumer.commit(wanted, timeout_ms=seconds * 1000)
+            except (CommitFailedError, RebalanceInProgressError) as error:
+                raise NotCommitted from error
+            except FencedInstanceIdError as error:
+                raise StreamUnavailable(self._hopeless(error)) from error
+
+    def membership_lost(self) -> bool:
+        """Tell whether the group has put this member out, whatever it was assigned."""
+        return bool(self._consumer.group_metadata().state == MemberState.UNJOINED)
+
+    def stable(self) -> bool:
+        """Tell whether the group takes commits: this member has joined and no rebalance is going on."""
+        return bool(self._consumer.group_metadata().state == MemberState.STABLE)
+
+    def connected(self) -> bool:
+        """Tell whether there is a connection to any broker."""
+        return any(self._clients.client.connected(broker.node_id) for broker in self._cluster.brokers())
+
+    def refresh(self) -> None:
+        """Ask the brokers anew what the topic is, waiting for the answer for a moment."""
+        answer = self._cluster.request_update()
+        until = time.monotonic() + REQUEST_SECONDS
+        while not answer.is_done and time.monotonic() < until:
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._consumer.close(autocommit=False, timeout_ms=CLOSE_SECONDS * 1000)
+
+    def _partition(self, number: int) -> Any:
+        return TopicPartition(self._topic, number)
+
+    def _require_topic(self) -> None:
+        self.refresh()
+        if self._topic in self._cluster.unauthorized_topics:
+            raise StreamUnavailable(
+                f"{self._address}: this login may not read topic {self._topic}; allow it READ and DESCRIBE on the "
+                f"topic and READ on group {self._group}"
+            )
+        if not self._cluster.partitions_for_topic(self._topic):
+            raise StreamUnavailable(
+                f"{self._address} has no topic {self._topic}; create it (kafka-topics.sh --create --topic "
+                f"{self._topic} --partitions 4 --replication-factor 3), or name another one in the URL with ?topic="
+            )
+
+    def _hopeless(self, error: Exception) -> str:
+        """Say what is wrong where trying again does not help."""
+        what = f"{self._address}, topic {self._topic}: "
+        match error:
+            case FencedInstanceIdError():
+                instance = self._address.instance
+                return f"{what}another process joined group {self._group} as instance={instance}; give each its own"
+            case AuthorizationError():
+                return f"{what}the login lacks a right: READ on the topic and on group {self._group} ({error})"
+            case UnsupportedCodecError():
+                return f"{what}records are compressed with a codec that is not installed here: {error}"
+            case LogTruncationError():
+                return (
+                    f"{what}the brokers lost records that they had acknowledged ({error}), after an unclean leader "
+                    "election; offsets are used a second time, so read on from a new topic"
+                )
+        return f"{what}a record batch is damaged ({error}); if it is on the broker's disk, restore it from a replica"
+
+    @contextmanager
+    def _asking(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except AuthorizationError as error:
+            raise StreamUnavailable(self._hopeless(error)) from error
+        except KafkaError as error:
+            raise StreamUnavailable(
+                f"{self._address}, topic {self._topic}: {what} failed ({error}); is a broker down, or has the topic "
+                "been deleted?"
+            ) from error
+
+
+def _settings(address: KafkaStreamAddress, group: str, limits: BatchLimits) -> dict[str, Any]:
+    # A fetch is compressed, and is held beside the records that are unpacked already.
+    fetch = min(max(limits.bytes // 4, SMALLEST_FETCH), LARGEST_FETCH)
+    return {
+        **address.client_settings(),
+        "client_id": "usageaudit-consumer",
+        "group_id": group,
+        "group_instance_id": address.instance,
+        "session_timeout_ms": address.session_timeout_ms,
+        "heartbeat_interval_ms": min(3_000, address.session_timeout_ms // 4),
+        "partition_assignment_strategy": [CooperativeStickyAssignor],
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",  # any other value skips expired records in silence
+        "isolation_level": "read_committed",
+        "allow_auto_create_topics": False,
+        "max_poll_records": MOST_RECORDS,
+        "fetch_max_bytes": fetch,
+        "max_partition_fetch_bytes": min(fetch, 8 * LARGEST_RECORD),
+        "fetch_max_wait_ms": 100,  # a partition that is resumed waits for the fetch that is under way
+        "metadata_max_age_ms": 60_000,  # a recreated topic is noticed that late at the latest
+        "bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000),
+        "reconnect_backoff_max_ms": 5_000,
+        "metrics_enabled": False,
+    }
+
+
+@contextmanager
+def _said_by_the_client() -> Iterator[list[str]]:
+    """Collect what the client logs as warnings and errors: it tells the cause of a time-out nowhere else."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    logger = logging.getLogger("kafka")
+    logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        logger.removeHandler(handler)
+
+
+def _unreachable(address: KafkaStreamAddress, said: Sequence[str]) -> str:
+    causes = [line for line in said if "failed" in line.lower()] or said
+    last = f"; the last attempt said: {causes[-1][:300]}" if causes else ""
+    return (
+        f"no broker answered at {address} within {CONNECT_SECONDS:.0f} s; is it running, is this its port, and do "
+        f"security={address.security}, the login and the certificates fit that port{last}"
+    )
+
+
+def _numbers(partitions: Collection[Any]) -> tuple[int, ...]:
+    return tuple(sorted(partition.partition for partition in partitions))
+
+
+def create_kafka_topic(address: KafkaStreamAddress, partitions: int, replication: int) -> bool:
+    """Create the topic where it does not exist; tell whether it had to. Raises StreamUnavailable."""
+    with _said_by_the_client() as said:
+        try:
+            admin = KafkaAdminClient(**address.client_settings(), bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000))
+        except KafkaTimeoutError:
+            raise StreamUnavailable(_unreachable(address, said)) from None
+    try:
+        admin.create_topics(
+            {address.topic: {"num_partitions": partitions, "replication_factor": replication}}, wait_for_metadata=True
+        )
+    except TopicAlreadyExistsError:
+        return False
+    except KafkaError as error:
+        raise StreamUnavailable(f"{address}: topic {address.topic} could not be created: {error}") from error
+    finally:
+        admin.close()
+    return True
