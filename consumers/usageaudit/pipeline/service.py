@@ -23,16 +23,14 @@ if TYPE_CHECKING:
 
     from usageaudit.stores.port import Store
 
-DEFAULT_GROUP = "usageaudit"
-
 
 @dataclass(frozen=True, slots=True)
 class ConsumerConfig:
-    """Where a consumer reads, where it writes and by which policies it judges."""
+    """Where a consumer reads and by which policies it judges; without a group, as the one that the URL names."""
 
     stream_url: str
     policies: Sequence[str]
-    group: str = DEFAULT_GROUP
+    group: str | None = None
     limits: BatchLimits = field(default_factory=BatchLimits)
     until_caught_up: bool = False
 
