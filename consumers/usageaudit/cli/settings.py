@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Setting
 
 from usageaudit.cli.masking import masked
 from usageaudit.errors import ConfigurationError
+from usageaudit.stream_url import parse_stream_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,19 +43,17 @@ def _split(value: object) -> object:
 
 
 def _stream_url(value: str) -> str:
-    return _url(value, "kafka", "kafka://host:9092")
+    try:
+        parse_stream_url(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+    return value
 
 
 def _store_url(value: str) -> str:
-    return _url(value, "clickhouse", "clickhouse://user:password@host:9000/usageaudit")
-
-
-def _url(value: str, scheme: str, example: str) -> str:
-    if value.startswith("embedded:") and value != "embedded:":
-        return value
-    if value.startswith(f"{scheme}://"):
-        return value
-    raise ValueError(f"must be {DEFAULT_DATA} or like {example}")
+    if not value.startswith(("embedded:", "clickhouse://")):
+        raise ValueError(f"store URL: write {DEFAULT_DATA} or clickhouse://user:password@host:9000/usageaudit")
+    return value
 
 
 StreamUrl = Annotated[str, AfterValidator(_stream_url)]
@@ -69,18 +68,17 @@ class Settings(BaseSettings):
 
     stream: StreamUrl = Field(
         DEFAULT_DATA,
-        description="where events are published: embedded:FOLDER, or kafka://HOST:PORT[,HOST:PORT…][?security=SASL_SSL…]",
+        description="where events are published: embedded:FOLDER, or kafka://HOST:PORT[,HOST:PORT]; ?topic= and "
+        "?group= name others than usage-events and usageaudit",
     )
     store: StoreUrl = Field(
         DEFAULT_DATA,
-        description="where the record is kept: embedded:FOLDER, or clickhouse://USER:PASSWORD@HOST:PORT/DATABASE[?secure=1]",
+        description="where the record is kept: embedded:FOLDER, or clickhouse://USER:PASSWORD@HOST:PORT/DATABASE",
     )
     policies: Names = Field(
         ("azure-openai-code-of-conduct",),
         description="policies that judge: names of shipped packs or folders, separated by commas",
     )
-    topic: str = Field("usage-events", min_length=1, max_length=249, description="topic of usage events")
-    group: str = Field("usageaudit", min_length=1, description="consumer group of the consumer")
     batch_records: int = Field(50_000, ge=1, le=1_000_000, description="most records in one batch")
     batch_bytes: ByteSize = Field(ByteSize(64 * 1024**2), ge=1, description="most bytes in one batch")
     batch_seconds: float = Field(0.2, gt=0, le=60, description="longest wait for a batch to fill up")
