@@ -233,6 +233,31 @@ DECLARATION_COVERAGE = View(
     " decided. `decided / events` is the share of events that declare what the policy needs.",
 )
 
+INDETERMINATES_HOURLY = View(
+    name="indeterminates_hourly",
+    row="an hour, application, policy and set of fields that would have decided it",
+    columns=(
+        _HOUR,
+        Output("application_name", "String", "application of the events"),
+        Output("policy_id", "String", "policy, as pack/clause"),
+        Output("missing_fields", "Array(String)", "fields that would have decided it, sorted"),
+        Output("events", "UInt64", "accepted events for which these fields were missing"),
+    ),
+    source=f"""FROM
+(
+    SELECT hour, application_name, policy_id, missing_fields, sum(n) AS events
+    FROM
+    (
+        SELECT {HOUR} AS hour, application_name, indeterminate, indeterminate_missing, count() AS n
+        FROM ledger
+        WHERE {ACCEPTED}
+        GROUP BY {HOUR}, application_name, indeterminate, indeterminate_missing
+    )
+    ARRAY JOIN indeterminate AS policy_id, indeterminate_missing AS missing_fields
+    GROUP BY hour, application_name, policy_id, missing_fields
+)""",
+)
+
 AGGREGATE_VIEWS: tuple[View, ...] = (
     USAGE_HOURLY,
     _by_day(USAGE_HOURLY, _USAGE_KEYS, _USAGE_SUMS),
@@ -240,6 +265,7 @@ AGGREGATE_VIEWS: tuple[View, ...] = (
     VIOLATIONS_HOURLY,
     _by_day(VIOLATIONS_HOURLY, _VIOLATION_KEYS, (_VIOLATIONS, _EXEMPTED, _INDETERMINATE)),
     VIOLATIONS_BY_ORGANIZATION_HOURLY,
+    INDETERMINATES_HOURLY,
     DECLARATION_COVERAGE,
 )
 """The views of this file, each after those it reads from."""

@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column of a table other than the ledger."""
+    """A column of a table: name, type with its codec, meaning, and whether it may identify a person."""
 
     name: str
     type: str
     doc: str
+    personal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Table:
 LEDGER = Table(
     name="ledger",
     row="a stream record, whatever it was",
-    columns=tuple(Field(column.name, column.type, column.doc) for column in COLUMNS),
+    columns=tuple(Field(column.name, column.type, column.doc, column.personal) for column in COLUMNS),
     # Rows that are asked for together are of one time; a batch is one block of one month, so one part.
     order_by="(event_time, event_source, event_id)",
     partition_by="toYYYYMM(ingest_time)",
@@ -99,7 +100,7 @@ REJECTED_PAYLOADS = Table(
         Field("partition", "UInt32", "partition of the record"),
         Field("offset", "UInt64", "offset of the record"),
         Field("ingest_time", "DateTime64(3, 'UTC')", "when the record was refused"),
-        Field("payload", "String CODEC(ZSTD(1))", "its bytes"),
+        Field("payload", "String CODEC(ZSTD(1))", "its bytes", personal=True),
     ),
     engine="ReplacingMergeTree",
     order_by="(stream, topic, partition, offset)",
@@ -133,9 +134,9 @@ FINDINGS_LOG = Table(
         Field("severity", "LowCardinality(String)", "info, low, medium, high or critical"),
         Field("window_start", "DateTime64(6, 'UTC')", "start of the time it speaks of"),
         Field("window_end", "DateTime64(6, 'UTC')", "end of that time"),
-        Field("group_key", "String", "what it was found for: the values of the policy's group_by"),
+        Field("group_key", "String", "what it was found for: the values of the policy's group_by", personal=True),
         Field("event_refs", "Array(Tuple(source String, id String))", "events that it rests on"),
-        Field("message", "String", "what was found"),
+        Field("message", "String", "what was found", personal=True),
         Field("created", "DateTime64(3, 'UTC')", "when it was appended"),
     ),
     order_by="(finding_id, created)",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usageaudit.ledger.columns import COLUMNS
 from usageaudit.ledger.ddl import TABLES, VIEWS
 from usageaudit.ledger.views import plain_type
 
@@ -42,8 +41,7 @@ def _view(view: View) -> str:
 
 
 def _table(table: Table) -> str:
-    personal = {column.name for column in COLUMNS if column.personal} if table.name == "ledger" else set()
-    rows = (_row(c.name, plain_type(c.type), c.doc, personal=c.name in personal) for c in table.columns)
+    rows = (_row(c.name, plain_type(c.type), c.doc, personal=c.personal) for c in table.columns)
     return f"### {table.name}\n\nOne row is {table.row}.\n\n{_columns(rows)}"
 
 

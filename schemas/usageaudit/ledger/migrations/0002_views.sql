@@ -468,6 +468,27 @@ FROM
     GROUP BY hour, policy_id, severity, stage, application_name, actor_organization, model_name
 );
 
+CREATE VIEW IF NOT EXISTS indeterminates_hourly AS
+SELECT
+    `hour`,
+    `application_name`,
+    `policy_id`,
+    `missing_fields`,
+    `events`
+FROM
+(
+    SELECT hour, application_name, policy_id, missing_fields, sum(n) AS events
+    FROM
+    (
+        SELECT toStartOfHour(event_time) AS hour, application_name, indeterminate, indeterminate_missing, count() AS n
+        FROM ledger
+        WHERE status = 'accepted'
+        GROUP BY toStartOfHour(event_time), application_name, indeterminate, indeterminate_missing
+    )
+    ARRAY JOIN indeterminate AS policy_id, indeterminate_missing AS missing_fields
+    GROUP BY hour, application_name, policy_id, missing_fields
+);
+
 CREATE VIEW IF NOT EXISTS declaration_coverage AS
 SELECT
     `day`,

@@ -1,0 +1,19 @@
+-- How long after their time events reached the stream, by source, in seconds: late senders and wrong clocks.
+-- since Date = 1970-01-01: first day that counts, UTC
+-- until Date = 2106-01-01: first day that no longer counts, UTC
+SELECT
+    event_source,
+    count() AS events,
+    round(min(delay), 3) AS least,
+    round(quantileExact(0.5)(delay), 3) AS median,
+    round(quantileExact(0.99)(delay), 3) AS p99,
+    round(max(delay), 3) AS most,
+    countIf(delay < 0) AS from_the_future
+FROM
+(
+    SELECT event_source, (toUnixTimestamp64Milli(record_time) - toUnixTimestamp64Milli(event_time)) / 1000 AS delay
+    FROM usage_events
+    WHERE isNotNull(record_time) AND event_time >= {since:Date} AND event_time < {until:Date}
+)
+GROUP BY event_source
+ORDER BY p99 DESC, event_source
