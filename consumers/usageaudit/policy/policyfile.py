@@ -1,0 +1,255 @@
+"""Reads one policy: the YAML of `policies/**/*.yaml`, checked in every part, down to the conditions in its texts."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from usageaudit.policy.fields import Fields, text_of
+from usageaudit.policy.language import InvalidCondition, Kind, check, parse
+from usageaudit.policy.message import PLACEHOLDER, Message
+from usageaudit.policy.model import (
+    ON_UNKNOWN,
+    STAGES,
+    Alert,
+    Basis,
+    Policy,
+    PolicyException,
+    Revision,
+)
+from usageaudit.policy.schema import SCHEMA
+from usageaudit.policy.testcases import read_tests
+from usageaudit.policy.yamltree import Mapping, Scalar
+from usageaudit.verdicts import SEVERITIES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping as AnyMapping
+
+    from usageaudit.policy.language import Condition, Path
+    from usageaudit.policy.model import ListValues
+    from usageaudit.policy.report import Report
+    from usageaudit.policy.yamltree import Node, Place
+
+NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
+"""Names of bundles and of clauses."""
+WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+MAX_NAME = 100
+
+_POLICY = (
+    "id", "title", "description", "basis", "severity", "stage", "applies", "let", "revisions", "on_unknown", "message",
+    "evidence", "exceptions", "alert", "tests",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the conditions of a bundle may name besides the event, and where problems go."""
+
+    lists: AnyMapping[str, ListValues]
+    report: Report
+
+    def condition(self, node: Scalar | None, lets: AnyMapping[str, Condition]) -> Condition | None:
+        """Return a condition, None where it is absent or has errors, which are reported."""
+        if node is None:
+            return None
+        try:
+            expr = parse(node.text, origin=node.origin())
+            condition = check(expr, SCHEMA, lists=self.lists, lets=lets)
+        except InvalidCondition as fault:
+            self.report.add(*fault.diagnostics)
+            return None
+        self.report.add(*condition.warnings)
+        return condition
+
+
+def read_policy(node: Node, pack: str, context: Context) -> Policy | None:
+    """Return the policy of a file, None where it has errors, which are reported."""
+    report = context.report
+    fields = Fields(node, "a policy", _POLICY, report)
+    policy_id = _policy_id(fields, pack)
+    title = fields.text("title", required=True)
+    lets = _lets(fields, context)
+    applies_node = fields.scalar("applies")
+    applies = context.condition(applies_node, lets)
+    revisions = _revisions(fields, lets, context)
+    message = read_message(fields.scalar("message"), report) or Message((title or policy_id,))
+    policy = Policy(
+        id=policy_id,
+        title=title,
+        description=fields.text("description"),
+        basis=tuple(_basis(one, report) for one in fields.items("basis")),
+        severity=fields.choice("severity", SEVERITIES, "medium", required=True),
+        stage=fields.choice("stage", STAGES, "enforce"),
+        applies=applies,
+        lets=lets,
+        revisions=revisions,
+        on_unknown=fields.choice("on_unknown", ON_UNKNOWN, "record"),
+        message=message,
+        evidence=paths_of(fields.texts("evidence"), "evidence", report),
+        exceptions=read_exceptions(fields.items("exceptions"), lets, context),
+        alert=read_alert(fields.node_of("alert"), report),
+        tests=(),
+        file=node.place.file.name,
+    )
+    policy = replace(policy, tests=read_tests(fields.items("tests"), policy, report))
+    complete = policy_id and revisions and (applies is None) == (applies_node is None)
+    return policy if complete else None
+
+
+def _policy_id(fields: Fields, pack: str) -> str:
+    node = fields.scalar("id", required=True)
+    if node is None:
+        return ""
+    head, slash, clause = node.text.partition("/")
+    if head == pack and NAME.fullmatch(clause) and len(clause) <= MAX_NAME:
+        return node.text
+    if not slash or head == pack:
+        hint = f"lower case letters, digits and hyphens, such as {pack}/{_slug(clause or head)}"
+    else:
+        hint = f"the part before the slash is the bundle's name: {pack}/{clause[:MAX_NAME]}"
+    fields.report.error(node.place, f"{node.text[:MAX_NAME]} is no id of a policy of this bundle", hint)
+    return ""
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", text[:MAX_NAME].lower()).strip("-") or "clause"
+
+
+def _basis(node: Node, report: Report) -> Basis:
+    fields = Fields(node, "a basis", ("document", "clause", "as_of"), report)
+    fields.time("as_of")
+    return Basis(fields.text("document", required=True), fields.text("clause"), fields.text("as_of"))
+
+
+def _lets(fields: Fields, context: Context) -> dict[str, Condition]:
+    """Return the named sub-conditions in order; each may name those before it."""
+    lets: dict[str, Condition] = {}
+    node = fields.node_of("let")
+    if node is not None and not isinstance(node, Mapping):
+        context.report.error(node.place, "let is a mapping of names to conditions")
+    for key, value in node.entries if isinstance(node, Mapping) else ():
+        if not WORD.fullmatch(key.text) or SCHEMA.is_object((key.text,)) or (key.text,) in SCHEMA.leaves:
+            taken = "is a name of the event" if WORD.fullmatch(key.text) else "is no name"
+            context.report.error(key.place, f"{key.text[:60]} {taken}", "take another word for the sub-condition")
+        condition = _condition_at(value, f"let.{key.text[:60]}", lets, context)
+        if condition is not None:
+            lets[key.text] = condition
+    return lets
+
+
+def _condition_at(node: Node, name: str, lets: AnyMapping[str, Condition], context: Context) -> Condition | None:
+    if text_of(node, name, context.report) is None or not isinstance(node, Scalar):
+        return None
+    return context.condition(node, lets)
+
+
+def _revisions(fields: Fields, lets: AnyMapping[str, Condition], context: Context) -> tuple[Revision, ...]:
+    report = context.report
+    nodes = fields.items("revisions", required=True)
+    if not nodes and (empty := fields.node_of("revisions")) is not None:
+        report.error(empty.place, "a policy needs at least one revision", "- {version: 1, when: ...}")
+    found = [(_revision(node, lets, context, alone=len(nodes) == 1), node.place) for node in nodes]
+    known = [(revision, place) for revision, place in found if revision is not None]
+    _check_disjoint(known, report)
+    revisions = tuple(revision for revision, _ in known)
+    return revisions if len(revisions) == len(nodes) else ()
+
+
+def _revision(node: Node, lets: AnyMapping[str, Condition], context: Context, *, alone: bool) -> Revision | None:
+    fields = Fields(node, "a revision", ("version", "from", "to", "when"), context.report)
+    fields.node_of("version", required=not alone)
+    version = fields.integer("version", 1, least=1)
+    start, end = fields.time("from"), fields.time("to")
+    if start is not None and end is not None and start >= end:
+        context.report.error(
+            node.place, "the revision ends before it begins", "it holds from `from` to just before `to`"
+        )
+    when = context.condition(fields.scalar("when", required=True), lets)
+    return None if when is None else Revision(version, start, end, when)
+
+
+def _check_disjoint(found: list[tuple[Revision, Place]], report: Report) -> None:
+    for index, (later, place) in enumerate(found):
+        for earlier, _ in found[:index]:
+            if earlier.version == later.version:
+                report.error(place, f"version {later.version} is here twice", "number each revision differently")
+            if _overlap(earlier, later):
+                hint = "they are chosen by the event's time: [from, to) of one ends where that of the next begins"
+                report.error(place, f"the revision overlaps with version {earlier.version}", hint)
+
+
+def _overlap(one: Revision, other: Revision) -> bool:
+    begins = one.start is None or other.end is None or one.start < other.end
+    return begins and (other.start is None or one.end is None or other.start < one.end)
+
+
+def read_exceptions(
+    nodes: tuple[Node, ...], lets: AnyMapping[str, Condition], context: Context
+) -> tuple[PolicyException, ...]:
+    """Return the exceptions of a policy, or of an override; each must have an id of its own."""
+    found: dict[str, PolicyException] = {}
+    for node in nodes:
+        fields = Fields(node, "an exception", ("id", "when", "approved_by", "reason", "expires"), context.report)
+        name = fields.text("id", required=True)
+        when = context.condition(fields.scalar("when", required=True), lets)
+        approved_by, reason = fields.text("approved_by", required=True), fields.text("reason", required=True)
+        expires = fields.time("expires", required=True, end_of_day=True)
+        if name in found:
+            context.report.error(node.place, f"exception {name} is here twice", "give each an id of its own")
+        elif name and when is not None and expires is not None:
+            found[name] = PolicyException(name, when, approved_by, reason, expires)
+    return tuple(found.values())
+
+
+def read_alert(node: Node | None, report: Report) -> Alert | None:
+    """Return how alerts are gathered."""
+    if node is None:
+        return None
+    fields = Fields(node, "alert", ("dedup_by", "for"), report)
+    return Alert(paths_of(fields.texts("dedup_by"), "dedup_by", report), fields.duration("for"))
+
+
+def paths_of(nodes: tuple[Scalar, ...], name: str, report: Report) -> tuple[Path, ...]:
+    """Return the fields that a list names."""
+    found = (_path(node.text, node.place, name, report) for node in nodes)
+    return tuple(dict.fromkeys(path for path in found if path is not None))
+
+
+def _path(text: str, place: Place, name: str, report: Report) -> Path | None:
+    path = tuple(text.split("."))
+    if path in SCHEMA.leaves:
+        return path
+    below = SCHEMA.leaves_below(path)
+    if below:
+        report.error(place, f"{text[:80]} in {name} is an object", f"name a field of it, such as {'.'.join(below[0])}")
+    else:
+        near = SCHEMA.nearest(text)
+        report.error(place, f"unknown field {text[:80]} in {name}", f"did you mean {near}?" if near else "")
+    return None
+
+
+def read_message(node: Scalar | None, report: Report) -> Message | None:
+    """Return the message with its placeholders, which must name scalars or lists of texts."""
+    if node is None:
+        return None
+    parts: list[str | Path] = []
+    at = 0
+    for found in PLACEHOLDER.finditer(node.text):
+        parts.append(node.text[at : found.start()])
+        at = found.end()
+        if found.group() in ("{{", "}}"):
+            parts.append(found.group()[0])
+        elif found.group(1) is None:
+            report.error(node.place, "a brace without its other half in message", "a brace itself is written twice: {{")
+        elif (path := _path(found.group(1).strip(), node.place, "message", report)) is not None:
+            _check_shown(path, node, report)
+            parts.append(path)
+    parts.append(node.text[at:])
+    return Message(tuple(part for part in parts if part))
+
+
+def _check_shown(path: Path, node: Scalar, report: Report) -> None:
+    kind = SCHEMA.leaves[path].type
+    if not kind.scalar and (kind.kind is not Kind.LIST or kind.element is None or not kind.element.scalar):
+        report.error(node.place, f"{'.'.join(path)} in message is a {kind}, which has no short form")

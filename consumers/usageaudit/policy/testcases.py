@@ -1,0 +1,182 @@
+"""Reads the tests of policies: those of a policy's own file, and whole events with a verdict for each clause."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, get_args
+
+import orjson
+
+from usageaudit.events.fields import EVENT_FIELDS
+from usageaudit.events.model import UsageEvent
+from usageaudit.events.times import format_time
+from usageaudit.events.validation import problems_in
+from usageaudit.policy.fields import Fields, json_of, texts_of
+from usageaudit.policy.model import PolicyTest
+from usageaudit.policy.report import did_you_mean
+from usageaudit.policy.yamltree import Mapping, Sequence
+from usageaudit.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from usageaudit.policy.model import Policy
+    from usageaudit.policy.report import Report
+    from usageaudit.policy.yamltree import Node
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
+DEFAULT_TIME = 1_577_836_800_000_000
+"""The time of a test's event where neither the test nor a revision says one: 2020-01-01."""
+_EVENT = ("event", "time", "record_time", "source", "id")
+_REQUIRED = {
+    "operation": "chat",
+    "model": {"provider": "test", "name": "test"},
+    "actor": {"id": "test"},
+    "application": {"name": "test"},
+}
+"""What stands in for the required fields that a test leaves out."""
+
+
+def read_tests(nodes: tuple[Node, ...], policy: Policy, report: Report) -> tuple[PolicyTest, ...]:
+    """Return the tests of a policy's own file; those with errors are reported and left out."""
+    tests = (_read_test(node, policy, report) for node in nodes)
+    return tuple(test for test in tests if test is not None)
+
+
+def _read_test(node: Node, policy: Policy, report: Report) -> PolicyTest | None:
+    fields = Fields(node, "a test", ("name", "expect", "missing", "exception", *_EVENT), report)
+    name = fields.text("name", required=True)
+    expect = fields.choice("expect", VERDICTS, "ok", required=True)
+    missing = _missing(fields.node_of("missing"), report)
+    exception = fields.text("exception") or None
+    time = fields.time("time")
+    data = _event(fields, report)
+    if data is None:
+        return None
+    return PolicyTest(
+        name=name,
+        expect=expect,
+        data=data,
+        time=_default_time(policy) if time is None else time,
+        record_time=fields.time("record_time"),
+        source=fields.text("source") or "test",
+        event_id=fields.text("id") or "test",
+        missing=missing,
+        exception=exception,
+        file=node.place.file.name,
+        line=node.place.line,
+    )
+
+
+def _default_time(policy: Policy) -> int:
+    """Return the begin of the newest revision."""
+    starts = [revision.start for revision in policy.revisions if revision.start is not None]
+    return max(starts, default=DEFAULT_TIME)
+
+
+def _missing(node: Node | None, report: Report) -> tuple[str, ...] | None:
+    if node is None:
+        return None
+    if not isinstance(node, Sequence):
+        report.error(node.place, "missing is a list of fields")
+        return None
+    return tuple(sorted(text.text for text in texts_of(node.items, "missing", report)))
+
+
+def _event(fields: Fields, report: Report) -> bytes | None:
+    """Return the JSON of a test's event, None where it is no valid one, which is reported."""
+    node = fields.node_of("event", required=True)
+    if not isinstance(node, Mapping):
+        if node is not None:
+            report.error(node.place, "event is a mapping: the data of a usage event")
+        return None
+    if not _known(node, (), report):
+        return None
+    data = _with_required(json_of(node, report))
+    json = orjson.dumps(data)
+    problems = problems_in(UsageEvent, json)
+    for problem in problems:
+        report.error(node.place, f"the event of the test is not valid: {problem}")
+    return None if problems else json
+
+
+def _with_required(data: dict[str, Any]) -> dict[str, Any]:
+    for name, default in _REQUIRED.items():
+        if isinstance(default, dict) and isinstance(data.get(name, {}), dict):
+            data[name] = {**default, **data.get(name, {})}
+        else:
+            data.setdefault(name, default)
+    return data
+
+
+_PATHS = frozenset(field.path[:end] for field in EVENT_FIELDS for end in range(1, len(field.path) + 1))
+_PARENTS = frozenset(field.path[:end] for field in EVENT_FIELDS for end in range(1, len(field.path)))
+
+
+def _known(node: Mapping, prefix: tuple[str, ...], report: Report) -> bool:
+    """Report the fields that the event's definition does not know: in a test they are misspelt."""
+    good = True
+    for key, value in node.entries:
+        path = (*prefix, key.text)
+        if path not in _PATHS:
+            names = {one[-1] for one in _PATHS if one[:-1] == prefix}
+            report.error(key.place, f"unknown field {'.'.join(path)[:80]} of an event", did_you_mean(key.text, names))
+            good = False
+        elif path in _PARENTS and isinstance(value, Mapping):
+            good = _known(value, path, report) and good
+    return good
+
+
+def read_cases(node: Node, policies: dict[str, Policy], report: Report) -> dict[str, list[PolicyTest]]:
+    """Return the tests, by clause, of a file of whole events; `policies` are those of the pack, by clause."""
+    found: dict[str, list[PolicyTest]] = {clause: [] for clause in policies}
+    if not isinstance(node, Sequence):
+        report.error(node.place, "a file of tests is a list of events with the verdicts to expect")
+        return found
+    for one in node.items:
+        fields = Fields(one, "a case", ("name", "expect", "event", "record_time", "source", "id"), report)
+        base = _case(fields, one, report)
+        for expectation in fields.items("expect", required=True):
+            if base is not None:
+                _expect(expectation, base, found, report)
+    return found
+
+
+def _case(fields: Fields, node: Node, report: Report) -> PolicyTest | None:
+    name = fields.text("name", required=True)
+    data = _event(fields, report)
+    if data is None:
+        return None
+    return PolicyTest(
+        name=name,
+        expect="ok",
+        data=data,
+        time=DEFAULT_TIME,
+        record_time=fields.time("record_time"),
+        source=fields.text("source") or "test",
+        event_id=fields.text("id") or "test",
+        missing=None,
+        exception=None,
+        file=node.place.file.name,
+        line=node.place.line,
+    )
+
+
+def _expect(node: Node, base: PolicyTest, found: dict[str, list[PolicyTest]], report: Report) -> None:
+    """Add a test for each clause whose verdict at a time is stated; `others` states it for those not named."""
+    fields = Fields(node, "an expectation", ("time", "verdicts", "missing"), report)
+    time = fields.time("time", required=True)
+    known = (*found, "others")
+    verdicts = Fields(fields.node_of("verdicts", required=True), "verdicts", known, report)
+    missing = Fields(fields.node_of("missing"), "missing", found, report)
+    for clause, tests in found.items():
+        named = verdicts.node_of(clause) is not None
+        if time is None or not (named or verdicts.node_of("others") is not None):
+            continue
+        test = replace(
+            base,
+            name=f"{base.name}, {format_time(time)}",
+            expect=verdicts.choice(clause if named else "others", VERDICTS, "ok"),
+            missing=_missing(missing.node_of(clause), report),
+            time=time,
+            line=node.place.line,
+        )
+        tests.append(test)
