@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Setting
 
 from usageaudit.cli.masking import masked
 from usageaudit.errors import ConfigurationError
+from usageaudit.stores.address import parse_store_url
 from usageaudit.stream_url import parse_stream_url
 
 if TYPE_CHECKING:
@@ -51,8 +52,10 @@ def _stream_url(value: str) -> str:
 
 
 def _store_url(value: str) -> str:
-    if not value.startswith(("embedded:", "clickhouse://")):
-        raise ValueError(f"store URL: write {DEFAULT_DATA} or clickhouse://user:password@host:9000/usageaudit")
+    try:
+        parse_store_url(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
     return value
 
 

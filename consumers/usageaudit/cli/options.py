@@ -1,0 +1,18 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+StreamOption = Annotated[
+    str | None, typer.Option(metavar="URL", help="Stream to use instead of the one in the settings.")
+]
+StoreOption = Annotated[
+    str | None, typer.Option(metavar="URL", help="Store to use instead of the one in the settings.")
+]
+PoliciesOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="PACK", help="Shipped pack or folder of policies that judge; may be given several times."),
+]
