@@ -26,13 +26,16 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 MAX_RECORD_BYTES = 1_000_000
+MAX_UNKNOWN_FIELDS = 65_535
+"""More unknown fields than this are counted as this many."""
 CONTENT_TYPE = "application/cloudevents+json; charset=UTF-8"
 STRUCTURED_HEADERS = [("content-type", CONTENT_TYPE.encode())]
 """The headers of a structured record, as the publisher writes them."""
 ContentMode = Literal["structured", "binary"]
 
 _STRUCTS: dict[type[Any], type[msgspec.Struct]] = {}
-_STRICT_DATA: Any = struct_of(UsageEvent, strict=True)
+STRICT_DATA: Any = struct_of(UsageEvent, strict=True)
+"""The struct of an event that has no field which the definition does not know."""
 _LENIENT_DATA: Any = struct_of(UsageEvent, strict=False)
 
 
@@ -55,7 +58,7 @@ class _Envelope(msgspec.Struct, gc=False, kw_only=True, forbid_unknown_fields=Tr
     source: Name
     type: Literal["io.usageaudit.model_usage.v1"]
     time: str
-    data: _STRICT_DATA
+    data: STRICT_DATA
     datacontenttype: Literal["application/json"] | None = None
     partitionkey: str | None = None
     subject: str | None = None
@@ -178,7 +181,8 @@ def _event(attributes: dict[str, Any], raw: bytes, data: Any, mode: ContentMode)
         problems.extend(problems_in(UsageEvent, raw, "data"))
     if problems:
         raise InvalidEvent(problems)
-    return DecodedEvent(attributes["id"], attributes["source"], micros, _lenient(raw), count_unknown(data), mode)
+    unknown = min(count_unknown(data), MAX_UNKNOWN_FIELDS)
+    return DecodedEvent(attributes["id"], attributes["source"], micros, _lenient(raw), unknown, mode)
 
 
 def _wrong_kind(attributes: dict[str, Any]) -> list[Problem]:

@@ -1,0 +1,231 @@
+"""The publisher that services use."""
+
+from __future__ import annotations
+
+import queue
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from usageaudit.errors import ConfigurationError, InvalidEvent, NotAcknowledged, PublishError
+from usageaudit.publisher.complaints import logger
+from usageaudit.publisher.encoder import EventEncoder
+from usageaudit.publisher.process import call_in_child
+from usageaudit.publisher.protocol import PublisherStats
+from usageaudit.publisher.records import LINGER_SECONDS, MAX_QUEUED, MAX_QUEUED_BYTES, RecordPublisher
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Mapping
+    from datetime import datetime
+    from types import TracebackType
+
+    from usageaudit.embedded_log import NewRecord
+    from usageaudit.events.model import UsageEvent
+    from usageaudit.publisher.buffer import Done
+
+    Event = UsageEvent | Mapping[str, Any]
+    Time = datetime | str | None
+
+TIMEOUT_SECONDS = 10.0
+DROPPED = "event dropped"
+INVALID = "invalid event not published"
+
+
+class Publisher:
+    """Publishes usage events to a stream, in a thread of its own: `emit` never waits for the network.
+
+    `stream_url` says where the stream is, see `usageaudit.stream_url`. `source` names the service as a CloudEvents
+    source does; together with the event's id it identifies an event for ever, so it must not name a person.
+
+    At most `max_queued` events, and `max_queued_bytes` of memory, wait for the stream. What `emit` does with an event
+    beyond that is `on_full`: "drop" it, or "block" for `timeout` seconds and drop it then. `timeout` is also how long
+    durable events, `flush` and `close` wait unless they are told otherwise. Events leave in groups: the first of one
+    waits for others for `linger` seconds.
+
+    Threads may share a publisher. A forked child has an empty queue, a new thread and a new instance id; the parent
+    ships what the parent emitted. At the end of the process the queue is flushed for 5 seconds at most.
+
+    Raises ConfigurationError for a URL or a parameter that is wrong; whether the stream can be reached shows later.
+    """
+
+    def __init__(
+        self,
+        stream_url: str,
+        *,
+        source: str,
+        on_full: Literal["drop", "block"] = "drop",
+        timeout: float = TIMEOUT_SECONDS,
+        max_queued: int = MAX_QUEUED,
+        max_queued_bytes: int = MAX_QUEUED_BYTES,
+        linger: float = LINGER_SECONDS,
+    ) -> None:
+        if on_full not in ("drop", "block"):
+            raise ConfigurationError(f"Publisher: on_full is {on_full!r}; it must be 'drop' or 'block'")
+        if timeout < 0:
+            raise ConfigurationError(f"Publisher: timeout is {timeout}; it must not be negative")
+        self._source, self._timeout, self._blocks = source, timeout, on_full == "block"
+        self._start_over()
+        self._records = RecordPublisher(
+            stream_url, max_queued=max_queued, max_queued_bytes=max_queued_bytes, linger=linger
+        )
+        call_in_child(self._start_over)
+
+    def _start_over(self) -> None:
+        self._encoder = EventEncoder(self._source)
+
+    @property
+    def instance(self) -> str:
+        """The id of this publisher in this process, which its events carry as `publisher.instance`."""
+        return self._encoder.instance
+
+    @property
+    def stats(self) -> PublisherStats:
+        """What became of the events of this process so far."""
+        counts, complaints = self._records.counts, self._records.complaints
+        return PublisherStats(
+            emitted=counts.added,
+            acknowledged=counts.acknowledged,
+            dropped=complaints.total(DROPPED),
+            invalid=complaints.total(INVALID),
+            failed=counts.failed,
+            queued=counts.queued,
+        )
+
+    def emit(
+        self,
+        event: UsageEvent | Mapping[str, Any],
+        *,
+        id: str | None = None,  # noqa: A002  the attribute's name in CloudEvents
+        time: datetime | str | None = None,
+        durable: bool = False,
+        timeout: float | None = None,
+    ) -> str | None:
+        """Publish one event and return its id.
+
+        `event` is a UsageEvent or a mapping of the same form. `id` is made here where it is None: a UUID of version 7.
+        `time` is when the use began, as a datetime with a zone or as RFC 3339 text; None is now.
+
+        Without `durable` the event is queued and None returned where that failed: an event that is invalid or finds no
+        room is counted in `stats` and logged, and nothing is raised. With `durable` the stream has acknowledged the
+        event when this returns.
+
+        Raises, with `durable` only: InvalidEvent; QueueFull where the queue had no room within `timeout` seconds;
+        NotAcknowledged where the stream did not acknowledge it by then, after which it may still arrive; PublishError
+        where it never will.
+        """
+        wait = self._timeout if timeout is None else timeout
+        if durable:
+            return self._emit_durable(event, id, time, wait)
+        with suppress(InvalidEvent, PublishError):
+            event_id, record = self._encode(event, id, time)
+            self._queue(record, wait if self._blocks else 0.0)
+            return event_id
+        return None
+
+    def _emit_durable(self, event: Event, event_id: str | None, time: Time, wait: float) -> str:
+        give_up = monotonic() + wait
+        event_id, record = self._encode(event, event_id, time)
+        outcome: queue.SimpleQueue[PublishError | None] = queue.SimpleQueue()
+        self._queue(record, wait, outcome.put)
+        try:
+            error = outcome.get(timeout=max(0.0, give_up - monotonic()))
+        except queue.Empty:
+            raise self._not_acknowledged(event_id, wait) from None
+        if error is not None:
+            raise error
+        return event_id
+
+    async def aemit(
+        self,
+        event: UsageEvent | Mapping[str, Any],
+        *,
+        id: str | None = None,  # noqa: A002
+        time: datetime | str | None = None,
+        durable: bool = False,
+        timeout: float | None = None,  # noqa: ASYNC109  the same meaning as in `emit`
+    ) -> str | None:
+        """Do what `emit` does without holding up the event loop."""
+        wait = self._timeout if timeout is None else timeout
+        if durable:
+            return await self._aemit_durable(event, id, time, wait)
+        with suppress(InvalidEvent, PublishError):
+            event_id, record = self._encode(event, id, time)
+            await self._aqueue(record, wait if self._blocks else 0.0)
+            return event_id
+        return None
+
+    async def _aemit_durable(self, event: Event, event_id: str | None, time: Time, wait: float) -> str:
+        import asyncio
+
+        give_up = monotonic() + wait
+        event_id, record = self._encode(event, event_id, time)
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[PublishError | None] = loop.create_future()
+
+        def done(error: PublishError | None) -> None:
+            with suppress(RuntimeError):  # the loop was closed; nobody waits any more
+                loop.call_soon_threadsafe(answer, error)
+
+        def answer(error: PublishError | None) -> None:
+            if not outcome.done():  # it is, where the wait timed out
+                outcome.set_result(error)
+
+        await self._aqueue(record, wait, done)
+        try:
+            error = await asyncio.wait_for(outcome, max(0.0, give_up - monotonic()))
+        except TimeoutError:
+            raise self._not_acknowledged(event_id, wait) from None
+        if error is not None:
+            raise error
+        return event_id
+
+    def flush(self, timeout: float | None = None) -> int:
+        """Ship what was emitted at once and wait until it is acknowledged; return how many events are not."""
+        return self._records.flush(self._timeout if timeout is None else timeout)
+
+    async def aflush(self, timeout: float | None = None) -> int:  # noqa: ASYNC109
+        """Do what `flush` does without holding up the event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.flush, timeout)
+
+    def close(self, timeout: float | None = None) -> int:
+        """Flush, take in no more events and end the thread; return how many events were not acknowledged."""
+        return self._records.close(self._timeout if timeout is None else timeout)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if left := self.close():
+            logger.error("%d events were not acknowledged by the stream before the publisher was closed", left)
+
+    def _encode(self, event: Event, event_id: str | None, time: Time) -> tuple[str, NewRecord]:
+        try:
+            return self._encoder.encode(event, event_id, time)
+        except InvalidEvent as error:
+            self._records.complaints.add(INVALID, ", ".join(problem.path for problem in error.problems))
+            raise
+
+    def _queue(self, record: NewRecord, wait: float, done: Done | None = None) -> None:
+        try:
+            self._records.put(record, done, urgent=done is not None, wait=wait)
+        except PublishError as error:
+            self._records.complaints.add(DROPPED, str(error))
+            raise
+
+    async def _aqueue(self, record: NewRecord, wait: float, done: Done | None = None) -> None:
+        try:
+            await self._records.aput(record, done, urgent=done is not None, wait=wait)
+        except PublishError as error:
+            self._records.complaints.add(DROPPED, str(error))
+            raise
+
+    def _not_acknowledged(self, event_id: str, wait: float) -> NotAcknowledged:
+        reason = self._records.last_error or "the stream is slow, or many events wait before it"
+        return NotAcknowledged(
+            f"event {event_id} was not acknowledged within {wait} s and stays queued, so it may still arrive: {reason}"
+        )

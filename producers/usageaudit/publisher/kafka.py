@@ -1,0 +1,160 @@
+"""Publishes to Kafka. The one place of the publisher that knows kafka-python.
+
+kafka-python's producer has no bound on its memory and never gives a record up by itself here, so no more than one group
+of records is with it at a time; the rest waits in the publisher's own queue. It is idempotent: within its life nothing
+is doubled or reordered, whatever the broker does. Records it failed are sent again by a new producer, which may double
+one whose acknowledgement was lost; consumers recognise it by source and id.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+from usageaudit.errors import StreamUnavailable
+from usageaudit.publisher.port import Unsent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from usageaudit.embedded_log import NewRecord
+    from usageaudit.stream_url import KafkaStreamAddress
+
+CONNECT_MS = 5_000
+FLUSH_SECONDS = 0.25
+SETTINGS: dict[str, Any] = {
+    "client_id": "usageaudit-publisher",
+    "acks": "all",
+    "enable_idempotence": True,
+    "compression_type": "lz4",
+    "batch_size": 256 * 1024,
+    "linger_ms": 1_000,  # a group is flushed when it is complete, so nothing ever lingers so long
+    "delivery_timeout_ms": 2**31 - 1,  # 24 days: an outage is waited for, it fails no record
+    "max_block_ms": CONNECT_MS,
+    "bootstrap_timeout_ms": CONNECT_MS,
+    "reconnect_backoff_max_ms": 1_000,
+    "allow_auto_create_topics": False,
+    "metrics_enabled": False,
+}
+
+
+class KafkaOutlet:
+    """Ships groups of records with one idempotent producer, made when the first group is shipped."""
+
+    group_records = 1_000
+
+    def __init__(self, address: KafkaStreamAddress) -> None:
+        self._address = address
+        self._producer: Any = None
+        self._halted = threading.Event()
+
+    def ship(self, records: Sequence[NewRecord]) -> Sequence[Unsent | None]:
+        """Hand the group to the producer and wait until the broker acknowledged it."""
+        if self._producer is None:
+            self._producer = self._connect()
+        futures = self._send(self._producer, records)
+        if isinstance(futures[0], Exception) and not _is_refused(futures[0]):
+            self.close()
+            raise self._unavailable(futures[0])
+        self._await(self._producer)
+        results = [_result(future) for future in futures]
+        if any(result is not None and not result.refused for result in results):
+            self.close()
+        return results
+
+    def halt(self) -> None:
+        """Let a `ship` that waits for the broker give up."""
+        self._halted.set()
+
+    def close(self) -> None:
+        """Drop the producer with everything that it still holds."""
+        from kafka.errors import KafkaError
+
+        producer, self._producer = self._producer, None
+        if producer is None:
+            return
+        try:
+            producer.close(timeout=0)
+        except KafkaError:  # it holds records, and would go on sending what is about to be sent by another
+            producer._sender.force_close()  # noqa: SLF001
+            producer._closed = True  # noqa: SLF001
+
+    def abandon(self) -> None:
+        """Keep the parent's producer from flushing and closing sockets when this process collects it."""
+        if self._producer is not None:
+            self._producer._closed = True  # noqa: SLF001  close() would wait for threads that were not forked
+            self._producer = None
+
+    def _connect(self) -> Any:
+        from kafka import KafkaProducer
+        from kafka.errors import KafkaError
+
+        try:
+            producer: Any = KafkaProducer(**SETTINGS, **self._address.client_settings())
+        except (KafkaError, OSError, ValueError) as error:
+            raise self._unavailable(error) from error
+        producer._unregister_cleanup()  # noqa: SLF001  it would close the producer before the publisher's own flush
+        return producer
+
+    def _send(self, producer: Any, records: Sequence[NewRecord]) -> list[Any]:
+        """Return the futures of the records, or an exception in the place of those that were not taken."""
+        from kafka.errors import KafkaError
+
+        sent: list[Any] = []
+        for record in records:
+            try:
+                headers = list(record.headers)
+                sent.append(
+                    producer.send(
+                        self._address.topic,
+                        value=record.value,
+                        key=record.key,
+                        headers=headers,
+                        timestamp_ms=record.timestamp,
+                    )
+                )
+            except (KafkaError, ValueError, TypeError) as error:
+                sent.append(error)
+                if not _is_refused(error):
+                    break
+        return sent + [sent[-1]] * (len(records) - len(sent))
+
+    def _await(self, producer: Any) -> None:
+        from kafka.errors import KafkaTimeoutError, UnknownError
+
+        while True:
+            try:
+                producer.flush(timeout=FLUSH_SECONDS)
+            except (KafkaTimeoutError, UnknownError) as error:  # the latter when it split a batch that was too large
+                if self._halted.is_set():
+                    raise self._unavailable(error) from error
+            else:
+                return
+
+    def _unavailable(self, error: Exception) -> StreamUnavailable:
+        return StreamUnavailable(
+            f"{self._address}: {type(error).__name__}: {error}; is the broker up, is there a topic "
+            f"{self._address.topic}, and are address, security, login and ca_file right?"
+        )
+
+
+def _result(future: Any) -> Unsent | None:
+    error = future if isinstance(future, Exception) else future.exception
+    if error is None:
+        return None
+    return Unsent(f"{type(error).__name__}: {error}", _is_refused(error))
+
+
+def _is_refused(error: Exception) -> bool:
+    """Tell whether the record itself is at fault, so that sending it again would change nothing."""
+    from kafka import errors
+
+    return isinstance(
+        error,
+        errors.MessageSizeTooLargeError
+        | errors.RecordListTooLargeError
+        | errors.InvalidRecordError
+        | errors.InvalidTimestampError
+        | ValueError
+        | TypeError,
+    )

@@ -1,0 +1,90 @@
+"""The thread that ships what was queued, in order, and tries again for as long as it takes."""
+
+from __future__ import annotations
+
+import random
+import threading
+from typing import TYPE_CHECKING
+
+from usageaudit.errors import ConfigurationError, PublishError, StreamUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from usageaudit.publisher.buffer import Buffer, Item
+    from usageaudit.publisher.complaints import Complaints
+    from usageaudit.publisher.port import Outlet, Unsent
+
+GROUP_BYTES = 4 * 1024 * 1024
+FIRST_PAUSE, LONGEST_PAUSE = 0.05, 2.0
+
+
+class Sender:
+    """Takes groups of records from the buffer and ships them through the outlet, one after the other."""
+
+    def __init__(self, buffer: Buffer, outlet: Outlet, linger: float, complaints: Complaints) -> None:
+        self._buffer, self._outlet, self._linger, self._complaints = buffer, outlet, linger, complaints
+        self._stopping = threading.Event()
+        self._pause = FIRST_PAUSE
+        self.last_error = ""
+        self._thread = threading.Thread(target=self._run, name="usageaudit-publisher", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    @property
+    def alive(self) -> bool:
+        """Tell whether the thread runs."""
+        return self._thread.is_alive()
+
+    def stop(self, wait: float) -> None:
+        """Give up what is still queued, and wait so long for the thread to end."""
+        self._stopping.set()
+        self._outlet.halt()
+        self._buffer.close()
+        self._thread.join(wait)
+
+    def _run(self) -> None:
+        try:
+            while not self._stopping.is_set():
+                group = self._buffer.take(self._outlet.group_records, GROUP_BYTES, self._linger)
+                if not group:
+                    break
+                self._ship(group)
+        finally:
+            self._buffer.settle((), ())
+            self._outlet.close()
+
+    def _ship(self, group: Sequence[Item]) -> None:
+        try:
+            results = self._outlet.ship([item.record for item in group])
+        except (StreamUnavailable, ConfigurationError) as error:
+            self._buffer.settle((), ())
+            self._rest(str(error))
+            return
+        self._settle(group, results)
+
+    def _settle(self, group: Sequence[Item], results: Sequence[Unsent | None]) -> None:
+        acknowledged = [item for item, unsent in zip(group, results, strict=True) if unsent is None]
+        refused = [(item, unsent) for item, unsent in zip(group, results, strict=True) if unsent and unsent.refused]
+        self._buffer.settle(acknowledged, [item for item, _ in refused])
+        for item in acknowledged:
+            if item.done is not None:
+                item.done(None)
+        for item, unsent in refused:
+            self._complaints.add("events refused by the stream", unsent.reason)
+            if item.done is not None:
+                item.done(PublishError(f"the stream refused the event: {unsent.reason}"))
+        again = next((unsent.reason for unsent in results if unsent and not unsent.refused), None)
+        if again is None:
+            self._pause, self.last_error = FIRST_PAUSE, ""
+        else:
+            self._rest(again)
+
+    def _rest(self, reason: str) -> None:
+        """Wait before the next attempt, longer from one to the next and never in step with other publishers."""
+        self.last_error = reason
+        self._complaints.add("events not sent yet, trying again", reason)
+        self._stopping.wait(self._pause * random.uniform(0.5, 1.0))  # noqa: S311
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
