@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from usageaudit.cloudevents import decode
 from usageaudit.errors import InvalidEvent
-from usageaudit.ledger.columns import COLUMNS
+from usageaudit.ledger.columns import BATCH_COLUMNS, COLUMNS
 from usageaudit.pipeline.rows import compile_row, duplicate_row, rejected_row, verdict_values
 from usageaudit.stores.native import NativeBlock
 
@@ -26,6 +26,8 @@ EventKey = tuple[int, str, str]
 CHUNK = 200
 """Events that are alive at once: few enough to stay in the processor's cache."""
 
+_COLUMNS = [(column.name, column.type) for column in COLUMNS]
+_CONSTANT = [column.name for column in BATCH_COLUMNS]
 _build_row = compile_row()
 
 
@@ -42,7 +44,7 @@ class Judged:
 
 def judge_records(records: Sequence[Record], judge: Judge, known: Collection[EventKey] = ()) -> Judged:
     """Return the rows of records; events in `known` are in the ledger already, so their copies become duplicates."""
-    judged = Judged(NativeBlock([(column.name, column.type) for column in COLUMNS]))
+    judged = Judged(NativeBlock(_COLUMNS, _CONSTANT))
     taken = frozenset(known)
     for start in range(0, len(records), CHUNK):
         judged.block.add_rows([_row(record, judge, judged, taken) for record in records[start : start + CHUNK]])
