@@ -1,0 +1,129 @@
+"""What both adapters say to the engine in the same words: the fenced insert, its settings, limits, error codes."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from usageaudit.errors import Fenced, OutcomeUnknown, QueryError, QueryRefused, StoreUnavailable
+from usageaudit.stores.native.block import quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from usageaudit.errors import UsageAuditError
+    from usageaudit.stores.port import Insert, Limits
+
+_HUGE_ROWS, _HUGE_BYTES = 10**9, 10**12
+
+INSERT_SETTINGS: Mapping[str, int | float | str] = {
+    "async_insert": 0,
+    "insert_deduplicate": 0,
+    "max_insert_threads": 1,
+    "min_insert_block_size_rows": _HUGE_ROWS,
+    "min_insert_block_size_bytes": _HUGE_BYTES,
+    "max_insert_block_size": _HUGE_ROWS,
+    "max_partitions_per_insert_block": 1,
+    "receive_timeout": 5,
+    "poll_interval": 1,
+}
+"""One block stays one data part; and KILL gets hold of an insert whose client went silent within seconds."""
+
+# Names and numbers: src/Common/ErrorCodes.cpp of ClickHouse.
+_FENCED = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
+_FENCE_MESSAGE = "fenced"
+_CANCELLED = 394  # QUERY_WAS_CANCELLED
+_UNREADY = {
+    202: "it runs as many queries as it may",
+    203: "it has no connection left to a shard",
+    242: "the table is read-only there",
+    243: "its disk is full",
+    252: "it has too many data parts to merge",
+    279: "none of its shards answers",
+    425: "it has an error of its system",
+    439: "it can't start a thread",
+    745: "it is overloaded",
+}
+_BEYOND_MEMORY = {241: "it has too little memory free"}
+# What may be raised after a part was committed: timeouts, lost connections and replicas, Keeper, and a killed query.
+_AFTERWARDS = frozenset({159, 160, 209, 210, 216, 225, 236, 241, 319, 394, 999, 1001, 1002})
+_LIMITS = {158, 159, 160, 191, 241, 307, 396}
+_NOT_READING = {164, 392, 497}
+_LONGEST_MESSAGE = 600
+_PREFIX = re.compile(r"((Code: \d+\. )?DB::(Net)?Exception: )+")
+_TAIL = re.compile(
+    r"\s*Stack trace:.*|(:|\.)? In scope SELECT formatQuerySingleLine\(.*"
+    r"|(\s*\((version [^()]*(\([^()]*\))?|[A-Z_]+)\)\.?)+\s*\Z",
+    re.DOTALL,
+)
+
+
+def insert_sql(insert: Insert, source: str, settings: str = "") -> str:
+    """Return the INSERT of a block that is read from `source`, a table function.
+
+    A fence that gives no answer (NULL) refuses, too: `WHERE NULL` would write nothing and say nothing.
+    """
+    names = ", ".join(quoted(name) for name, _ in insert.block.columns)
+    fence = f" WHERE throwIf(ifNull(({insert.unless}), 1), '{_FENCE_MESSAGE}') = 0" if insert.unless else ""
+    return f"INSERT INTO {insert.table} ({names}){settings} SELECT {names} FROM {source}{fence}"
+
+
+def literal(text: str) -> str:
+    """Return a string literal."""
+    return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
+
+
+def limit_settings(limits: Limits) -> dict[str, int | float | str]:
+    """Return the settings of a query of a person."""
+    return {
+        "max_execution_time": limits.seconds,
+        "timeout_overflow_mode": "throw",
+        "max_memory_usage": limits.memory_bytes,
+        "max_result_rows": limits.result_rows,
+        "max_result_bytes": limits.memory_bytes,
+        "result_overflow_mode": "throw",
+    }
+
+
+def insert_failure(code: int, message: str, query_id: str) -> UsageAuditError:
+    """Return what an error of the engine means for an insert whose data was on its way."""
+    if code == _FENCED and _FENCE_MESSAGE in message:
+        return fenced(query_id)
+    if code in _AFTERWARDS:
+        return OutcomeUnknown(f"insert {query_id}: the store said {brief(message)}; read back what it holds")
+    return failure(code, message)
+
+
+def fenced(query_id: str) -> Fenced:
+    """Return the error of an insert that the fence stopped."""
+    return Fenced(f"insert {query_id}: another owner has taken over; nothing was written")
+
+
+def is_fence(code: int, message: str) -> bool:
+    """Tell whether an error of the engine comes from the fence of an insert."""
+    return code == _FENCED and _FENCE_MESSAGE in message
+
+
+def failure(code: int, message: str) -> UsageAuditError:
+    """Return the error for a statement of usageaudit's own that the engine refused."""
+    reason = {**_UNREADY, **_BEYOND_MEMORY}.get(code)
+    if reason:
+        return StoreUnavailable(f"the store can't do it now: {reason} ({brief(message)})")
+    if code == _CANCELLED:
+        return StoreUnavailable(f"the store ended the statement: {brief(message)}")
+    return QueryError(f"the store refused the statement: {brief(message)} (code {code})")
+
+
+def query_failure(code: int, message: str) -> UsageAuditError:
+    """Return the error for a statement of a person that the engine refused."""
+    if code in _NOT_READING:
+        return QueryRefused(f"only reading is allowed here: {brief(message)}")
+    if code in _LIMITS:
+        return QueryRefused(f"the query went over a limit: {brief(message)}; narrow it, or raise the limit")
+    return failure(code, message)
+
+
+def brief(message: str) -> str:
+    """Return an error message of the engine without stack trace, version, class names and long lists of keywords."""
+    text = _PREFIX.sub("", _TAIL.sub("", message.strip())).removesuffix(".")
+    return text if len(text) <= _LONGEST_MESSAGE else text[:_LONGEST_MESSAGE] + "…"
