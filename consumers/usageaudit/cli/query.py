@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from usageaudit.cli.options import StoreOption
-from usageaudit.cli.output import FormatOption, print_rows, say
+from usageaudit.cli.options import StoreOption  # noqa: TC001  Typer reads the annotations
+from usageaudit.cli.output import FormatOption, print_rows, print_text, say
 from usageaudit.cli.settings import settings_of
 from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from usageaudit.stores.queries import NamedQuery, Parameter
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -49,12 +51,12 @@ def query(
         return
     if sql is None:
         raise ConfigurationError('nothing to ask: usageaudit query "SELECT …", or usageaudit query --list')
-    from usageaudit.cli.access import limits_of, reading
+    from usageaudit.cli.access import explaining_missing_tables, limits_of, reading
 
     settings = settings_of(context, store=store, query_seconds=seconds, query_rows=rows)
     given = _parameters(param or ())
     statement, parameters = _statement(sys.stdin.read() if sql == "-" else sql, given)
-    with reading(settings) as opened:
+    with reading(settings) as opened, explaining_missing_tables(opened):
         found = opened.query(statement, parameters, limits_of(settings))
     print_rows(found.columns, found.rows, format)
     if sys.stdout.isatty():
@@ -81,11 +83,33 @@ def _statement(text: str, given: Mapping[str, str]) -> tuple[str, Mapping[str, s
         close = difflib.get_close_matches(name, queries, n=1)
         advice = f"did you mean {close[0]}?" if close else "`usageaudit query --list` lists them"
         raise ConfigurationError(f"no shipped query is called {name}; {advice}")
-    return queries[name].sql, given
+    query = queries[name]
+    known = [parameter.name for parameter in query.parameters]
+    if unknown := [one for one in given if one not in known]:
+        raise ConfigurationError(f"{name} has no parameter {unknown[0]}; it has {', '.join(known) or 'none'}")
+    values = {**query.defaults, **given}
+    if missing := [f"--param {one}=…" for one in known if one not in values]:
+        raise ConfigurationError(f"{name} needs {' '.join(missing)}; `usageaudit query --list` says what they mean")
+    return query.sql, values
 
 
 def _print_list(format: str | None) -> None:  # noqa: A002
+    """List the shipped queries; on a terminal as lines to read."""
     from usageaudit.stores.queries import named_queries
 
-    rows = [(name, query.description) for name, query in named_queries().items()]
-    print_rows(("name", "does"), rows, format)
+    queries = named_queries().values()
+    if format is None and sys.stdout.isatty():
+        print_text("\n".join(_described(query) for query in queries))
+        return
+    rows = [(query.name, query.sentence, [_signature(one) for one in query.parameters]) for query in queries]
+    print_rows(("name", "answers", "parameters"), rows, format)
+
+
+def _described(query: NamedQuery) -> str:
+    lines = [query.name, f"    {query.sentence}"]
+    lines += [f"    --param {_signature(one)}  {one.sentence}" for one in query.parameters]
+    return "\n".join(lines)
+
+
+def _signature(parameter: Parameter) -> str:
+    return f"{parameter.name}={parameter.type if parameter.default is None else parameter.default}"
