@@ -51,7 +51,7 @@ def _skip(reason: str) -> NoReturn:
 
 
 @contextmanager
-def _running(server: S) -> Iterator[S]:
+def running(server: S) -> Iterator[S]:
     try:
         server.start()
     except UnavailableError as error:
@@ -65,21 +65,21 @@ def _running(server: S) -> Iterator[S]:
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """Yield a Kafka broker, shared by all tests: use topics of your own."""
-    with _running(Kafka(tmp_path_factory.mktemp("kafka"))) as server:
+    with running(Kafka(tmp_path_factory.mktemp("kafka"))) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     """Yield a ClickHouse 25.8 server, shared by all tests: use databases of your own."""
-    with _running(ClickHouse(tmp_path_factory.mktemp("clickhouse"), "25.8")) as server:
+    with running(ClickHouse(tmp_path_factory.mktemp("clickhouse"), "25.8")) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
 def clickhouse_latest(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
     """Yield a ClickHouse 26.7, shared by all tests: use databases of your own, and no wrong login."""
-    with _running(ClickHouse(tmp_path_factory.mktemp("clickhouse-latest"), "26.7")) as server:
+    with running(ClickHouse(tmp_path_factory.mktemp("clickhouse-latest"), "26.7")) as server:
         yield server
 
 
@@ -93,7 +93,7 @@ def start_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[.
     with ExitStack() as stack:
 
         def start(properties: Mapping[str, str] | None = None, users: Mapping[str, str] | None = None) -> Kafka:
-            return stack.enter_context(_running(Kafka(tmp_path_factory.mktemp("own-kafka"), properties, users)))
+            return stack.enter_context(running(Kafka(tmp_path_factory.mktemp("own-kafka"), properties, users)))
 
         yield start
 
@@ -104,7 +104,7 @@ def start_clickhouse(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Calla
     with ExitStack() as stack:
 
         def start(version: Version = "25.8") -> ClickHouse:
-            return stack.enter_context(_running(ClickHouse(tmp_path_factory.mktemp("own-clickhouse"), version)))
+            return stack.enter_context(running(ClickHouse(tmp_path_factory.mktemp("own-clickhouse"), version)))
 
         yield start
 
