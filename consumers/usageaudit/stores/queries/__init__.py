@@ -55,7 +55,7 @@ class NamedQuery:
 @cache
 def named_queries() -> Mapping[str, NamedQuery]:
     """Return every shipped query by its name, in the order of the names."""
-    found = (file for file in files(__package__).iterdir() if file.name.endswith(".sql"))
+    found = (file for file in files("usageaudit.stores.queries").iterdir() if file.name.endswith(".sql"))
     queries = (parse(file.name.removesuffix(".sql"), file.read_text(encoding="utf-8")) for file in found)
     return MappingProxyType({query.name: query for query in sorted(queries, key=lambda query: query.name)})
 
