@@ -55,8 +55,8 @@ class Strict:
     """Python for an operator that is unknown as soon as one operand is.
 
     `known` is a template over operands that are known. It may still give None where `partial`. `on_none` is what it
-    gives when one operand is None after all and the other one is a constant (None: it must not be evaluated then),
-    which can save a test for None. {t} is a temporary name.
+    gives when one scalar operand is None after all and the other one is a constant (None: it must not be evaluated
+    then), which can save a test for None. {t} is a temporary name.
     """
 
     known: str

@@ -17,7 +17,7 @@ DURATION_MAX = 315_576_000_000 * 1_000_000
 """The longest duration, either way: 10,000 years, as in CEL."""
 
 _TIMESTAMP = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,20})?(?:Z|[+-]\d\d:\d\d)", re.ASCII)
-_DURATION = re.compile(r"[+-]?(?:0|(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:h|m|s|ms|us|µs|μs|ns))+", re.ASCII)
+_DURATION = re.compile(r"[+-]?(?:0|(?:(?:\d{1,20}(?:\.\d{0,20})?|\.\d{1,20})(?:h|m|s|ms|us|µs|μs|ns))+)", re.ASCII)
 _PART = re.compile(r"(\d*)(?:\.(\d*))?(h|ms|us|µs|μs|ns|m|s)", re.ASCII)
 _NANOSECONDS = {
     "h": 3_600_000_000_000,

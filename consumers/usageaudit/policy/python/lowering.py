@@ -264,7 +264,8 @@ class _Lowering:
 def nullable(code: str, kind: Type, names: frozenset[str]) -> Lowered:
     """Return the lowering of a name that is None where it is unknown."""
     if kind == MAP:
-        return Lowered(code, f"not {code}", code, names=names, cost=1)
+        # An empty map is as good as none.
+        return Lowered(f"({code} or None)", f"not {code}", code, names=names, cost=1)
     truth = (f"({code} is not False)", f"({code} is not True)") if kind == BOOL else ("", "")
     return Lowered(code, f"{code} is None", code, *truth, names, 1)
 
@@ -299,11 +300,10 @@ def _any_unknown(operands: list[Lowered]) -> str:
 
 
 def _one_may_be_none(nodes: tuple[Node, ...], operands: list[Lowered]) -> bool:
-    """Whether one operand is a plain name that may be None, and all others are constants."""
-    open_ = [operand for operand in operands if operand.unknown]
-    others = [node for node, operand in zip(nodes, operands, strict=True) if not operand.unknown]
-    return (
-        len(open_) == 1
-        and open_[0].unknown == f"{open_[0].known} is None"
-        and all(isinstance(node, Const) for node in others)
-    )
+    """Whether one operand is a plain scalar that may be None, and all others are constants."""
+    pairs = tuple(zip(nodes, operands, strict=True))
+    may_be_none = [(node, operand) for node, operand in pairs if operand.unknown]
+    if len(may_be_none) != 1 or not all(operand.unknown or isinstance(node, Const) for node, operand in pairs):
+        return False
+    node, operand = may_be_none[0]
+    return node.type.scalar and operand.unknown == f"{operand.known} is None"
