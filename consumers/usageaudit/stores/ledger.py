@@ -1,0 +1,223 @@
+"""The ledger as the consumer needs it: take a partition over, read back, write a batch, keep what goes with it.
+
+A batch is one fenced insert of one block. Whoever takes a partition over first writes a higher epoch, then ends the
+inserts that are still running for it, and only then reads back: an insert that began before the epoch is seen by the
+second step, one that begins after it is refused by the first.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import hashlib
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+from urllib.parse import quote
+
+from usageaudit.errors import StoreUnavailable
+from usageaudit.stores.native import NativeBlock
+from usageaudit.stores.offsets import Offsets
+from usageaudit.stores.port import Insert
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from usageaudit.stores.port import Store
+    from usageaudit.streams.port import Partition
+
+__all__ = ["BundleToKeep", "EventKey", "Finding", "Ledger", "Offsets"]
+
+EventKey = tuple[int, str, str]
+"""Event time in microseconds since 1970, source, id."""
+
+_OF_PARTITION = "stream = {stream:String} AND topic = {topic:String} AND partition = {partition:UInt32}"
+
+_TAKE = f"""INSERT INTO fence (stream, topic, partition, epoch, owner, taken_at)
+SELECT {{stream:String}}, {{topic:String}}, {{partition:UInt32}}, max(epoch) + 1, {{owner:String}}, now64(3, 'UTC')
+FROM fence WHERE {_OF_PARTITION}"""
+_OWNERS = (
+    f"SELECT epoch, groupUniqArray(owner) FROM fence WHERE {_OF_PARTITION} GROUP BY epoch ORDER BY epoch DESC LIMIT 2"
+)
+_TAKEN_OVER = f"SELECT max(epoch) != {{epoch:UInt64}} FROM fence WHERE {_OF_PARTITION}"
+
+_END = f"SELECT count(), max(offset) + 1 FROM ledger WHERE {_OF_PARTITION}"
+# Offsets that follow each other without a gap have the same distance from their rank.
+_PRESENT = f"""SELECT min(o), max(o) FROM (
+    SELECT o, toInt64(o) - toInt64(row_number() OVER (ORDER BY o)) AS run
+    FROM (SELECT DISTINCT `offset` AS o FROM ledger WHERE {_OF_PARTITION} AND `offset` >= {{start:UInt64}})
+) GROUP BY run ORDER BY min(o)"""
+
+_KEYS = (("event_time", "DateTime64(6, 'UTC')"), ("event_source", "String"), ("event_id", "String"))
+_ACCEPTED = """SELECT DISTINCT toUnixTimestamp64Micro(event_time), event_source, event_id FROM ledger
+WHERE (event_time, event_source, event_id) IN keys AND status = 'accepted'"""
+
+_REJECTED = (
+    ("stream", "LowCardinality(String)"),
+    ("topic", "LowCardinality(String)"),
+    ("partition", "UInt32"),
+    ("ingest_time", "DateTime64(3, 'UTC')"),
+    ("offset", "UInt64"),
+    ("payload", "String"),
+)
+_BUNDLE = """INSERT INTO bundles_log (hash, name, archive, loaded_by, loaded_at, git_commit)
+SELECT {hash:String}, {name:String}, {archive:String}, {loaded_by:String}, now64(3, 'UTC'), {git_commit:String}
+WHERE (SELECT count() FROM bundles_log WHERE hash = {hash:String}) = 0"""
+_FINDING = """INSERT INTO findings_log (finding_id, kind, effect, policy_id, policy_version, bundle, severity,
+    window_start, window_end, group_key, event_refs, message, created)
+SELECT {finding_id:String}, {kind:String}, {effect:String}, {policy_id:String}, {policy_version:UInt32},
+    {bundle:String}, {severity:String}, {window_start:DateTime64(6, 'UTC')}, {window_end:DateTime64(6, 'UTC')},
+    {group_key:String}, {event_refs:Array(Tuple(source String, id String))}, {message:String}, now64(3, 'UTC')
+WHERE (SELECT count() FROM findings_log WHERE finding_id = {finding_id:String}) = 0"""
+
+
+class BundleToKeep(Protocol):
+    """A policy bundle as the store keeps it: `archive` is enough to judge with it again."""
+
+    @property
+    def hash(self) -> str: ...  # noqa: D102
+    @property
+    def name(self) -> str: ...  # noqa: D102
+    @property
+    def commit(self) -> str | None: ...  # noqa: D102
+    def archive(self) -> bytes: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What belongs to no single record; the same `finding_id` says that it is the same finding."""
+
+    finding_id: str
+    kind: str
+    effect: str
+    message: str
+    window_start: dt.datetime
+    window_end: dt.datetime
+    severity: str = "info"
+    policy_id: str = ""
+    policy_version: int = 0
+    bundle: str = ""
+    group_key: str = ""
+    event_refs: Sequence[tuple[str, str]] = ()
+
+
+class Ledger:
+    """The ledger of a store, for one thread.
+
+    Every call may raise StoreUnavailable, after which it may be made again; `record` and `keep_rejected` raise
+    OutcomeUnknown where reading back has to find out.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def fence(self, partition: Partition, owner: str) -> int:
+        """Take a partition over and return its new epoch; when this returns nobody else's insert can land any more."""
+        own_name = f"{owner} {uuid.uuid4().hex}"
+        epoch = self._raise_epoch(partition, own_name)
+        self._store.kill(_query_prefix(partition))
+        return epoch
+
+    def _raise_epoch(self, partition: Partition, owner: str) -> int:
+        """Write a higher epoch, again until it is nobody else's, too: two owners may take one over at once.
+
+        Of two that wrote the same epoch the one that looks second sees both, and goes on to the next.
+        """
+        for _ in range(100):
+            self._store.execute(_TAKE, {**_named(partition), "owner": owner})
+            for epoch, owners in self._store.execute(_OWNERS, _named(partition)).rows:
+                if list(owners) == [owner]:
+                    return int(epoch)
+        raise StoreUnavailable(f"{partition} is being taken over by others all the time; give it to one consumer")
+
+    def end(self, partition: Partition) -> int | None:
+        """Return the offset after the last one recorded, None where none is."""
+        count, end = self._store.execute(_END, _named(partition)).rows[0]
+        return int(end) if count else None
+
+    def present(self, partition: Partition, start: int) -> Offsets:
+        """Return which offsets from `start` on are recorded."""
+        rows = self._store.execute(_PRESENT, {**_named(partition), "start": start}).rows
+        return Offsets((int(first), int(last)) for first, last in rows)
+
+    def accepted(self, keys: Collection[EventKey]) -> set[EventKey]:
+        """Return those of the keys whose event was accepted, in whatever partition."""
+        if not keys:
+            return set()
+        block = NativeBlock(_KEYS)
+        block.add_rows(list(keys))
+        return set(self._store.look_up(_ACCEPTED, "keys", block).rows)
+
+    def record(self, block: NativeBlock, partition: Partition, epoch: int, number: int, *, bundle: str) -> None:
+        """Write a batch: a block of the ledger's columns whose batch columns are constants, set here.
+
+        Raises Fenced where the partition was taken over since `epoch`, OutcomeUnknown where the batch may be there.
+        """
+        constants = {**_named(partition), "ingest_time": _now_ms(), "epoch": epoch, "batch": number, "bundle": bundle}
+        for name, value in constants.items():
+            block.set_constant(name, value)
+        query_id = f"{_query_prefix(partition)}{epoch}/{number}"
+        self._store.insert(Insert("ledger", block, query_id, _TAKEN_OVER, {**_named(partition), "epoch": epoch}))
+
+    def keep_rejected(self, partition: Partition, payloads: Sequence[tuple[int, bytes]]) -> None:
+        """Keep the bytes of rejected records, by offset; what is kept twice is read once."""
+        block = NativeBlock(_REJECTED, [name for name, _ in _REJECTED[:4]])
+        block.add_rows(payloads)
+        for name, value in {**_named(partition), "ingest_time": _now_ms()}.items():
+            block.set_constant(name, value)
+        query_id = f"rejected/{uuid.uuid4().hex}"
+        self._store.insert(Insert("rejected_payloads", block, query_id))
+
+    def keep_bundle(self, bundle: BundleToKeep, loaded_by: str) -> None:
+        """Keep a policy bundle, once."""
+        self._store.execute(
+            _BUNDLE,
+            {
+                "hash": bundle.hash,
+                "name": bundle.name,
+                "archive": bundle.archive(),
+                "loaded_by": loaded_by,
+                "git_commit": bundle.commit or "",
+            },
+        )
+
+    def bundle_archive(self, bundle_hash: str) -> bytes | None:
+        """Return the archive of a bundle, None where it was never kept."""
+        sql = "SELECT archive FROM bundles_log WHERE hash = {hash:String} LIMIT 1"
+        rows = self._store.execute(sql, {"hash": bundle_hash}).rows
+        archive = rows[0][0] if rows else None
+        return archive.encode() if isinstance(archive, str) else archive
+
+    def add_finding(self, finding: Finding) -> None:
+        """Append a finding, unless there is one with its id."""
+        values = {name: getattr(finding, name) for name in Finding.__slots__}
+        self._store.execute(_FINDING, {**values, "event_refs": list(finding.event_refs)})
+
+    def add_offset_gap(self, partition: Partition, first: int, last: int) -> None:
+        """Append the finding that the stream dropped the offsets [first, last) before they were read."""
+        now = dt.datetime.now(dt.UTC)
+        place = [partition.stream, partition.topic, str(partition.number), str(first), str(last)]
+        self.add_finding(
+            Finding(
+                finding_id=hashlib.sha256("\0".join(["offset_gap", *place]).encode()).hexdigest()[:32],
+                kind="offset_gap",
+                effect="notice",
+                message=f"{partition}: offsets {first} to {last - 1} were dropped by the stream before they were read",
+                window_start=now,
+                window_end=now,
+                severity="critical",
+                group_key="/".join(place),
+            )
+        )
+
+
+def _named(partition: Partition) -> Mapping[str, str | int]:
+    return {"stream": partition.stream, "topic": partition.topic, "partition": partition.number}
+
+
+def _query_prefix(partition: Partition) -> str:
+    """Return how the ids of a partition's inserts begin; never also how those of another partition do."""
+    return f"ingest/{quote(partition.stream, safe='')}/{quote(partition.topic, safe='')}/{partition.number}/"
+
+
+def _now_ms() -> int:
+    return int(dt.datetime.now(dt.UTC).timestamp() * 1000)
