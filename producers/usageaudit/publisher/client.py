@@ -225,7 +225,7 @@ class Publisher:
             raise
 
     def _not_acknowledged(self, event_id: str, wait: float) -> NotAcknowledged:
-        reason = self._records.last_error or "the stream is slow, or many events wait before it"
+        reason = self._records.last_error or "the stream does not answer, is slow, or many events wait before it"
         return NotAcknowledged(
             f"event {event_id} was not acknowledged within {wait} s and stays queued, so it may still arrive: {reason}"
         )

@@ -9,6 +9,7 @@ one whose acknowledgement was lost; consumers recognise it by source and id.
 from __future__ import annotations
 
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 from usageaudit.errors import StreamUnavailable
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usageaudit.embedded_log import NewRecord
+    from usageaudit.publisher.complaints import Complaints
     from usageaudit.stream_url import KafkaStreamAddress
 
 CONNECT_MS = 5_000
 FLUSH_SECONDS = 0.25
+SILENT_SECONDS = 5.0
+"""How long a broker may take to acknowledge before the log says that it is waited for."""
 SETTINGS: dict[str, Any] = {
     "client_id": "usageaudit-publisher",
     "acks": "all",
@@ -43,8 +47,8 @@ class KafkaOutlet:
 
     group_records = 1_000
 
-    def __init__(self, address: KafkaStreamAddress) -> None:
-        self._address = address
+    def __init__(self, address: KafkaStreamAddress, complaints: Complaints) -> None:
+        self._address, self._complaints = address, complaints
         self._producer: Any = None
         self._halted = threading.Event()
 
@@ -122,6 +126,7 @@ class KafkaOutlet:
     def _await(self, producer: Any) -> None:
         from kafka.errors import KafkaTimeoutError, UnknownError
 
+        silent_since = time.monotonic()
         while True:
             try:
                 producer.flush(timeout=FLUSH_SECONDS)
@@ -130,6 +135,8 @@ class KafkaOutlet:
                     raise self._unavailable(error) from error
             else:
                 return
+            if time.monotonic() > silent_since + SILENT_SECONDS:
+                self._complaints.add("events not sent yet, waiting", f"{self._address} acknowledges nothing")
 
     def _unavailable(self, error: Exception) -> StreamUnavailable:
         return StreamUnavailable(

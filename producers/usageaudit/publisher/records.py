@@ -114,7 +114,7 @@ class RecordPublisher:
         with self._lock:
             if self._closed or (self._sender is not None and self._sender.alive):
                 return
-            self._outlet = _outlet(self._address)
+            self._outlet = _outlet(self._address, self.complaints)
             self._sender = Sender(self._buffer, self._outlet, self._linger, self.complaints)
             try:
                 self._sender.start()
@@ -155,12 +155,12 @@ class RecordPublisher:
         self._start_over()
 
 
-def _outlet(address: StreamAddress) -> Outlet:
+def _outlet(address: StreamAddress, complaints: Complaints) -> Outlet:
     """Return the writing side of the stream; its client is imported here, since most modules of a service need none."""
     if isinstance(address, KafkaStreamAddress):
         from usageaudit.publisher.kafka import KafkaOutlet
 
-        return KafkaOutlet(address)
+        return KafkaOutlet(address, complaints)
     from usageaudit.publisher.embedded import EmbeddedOutlet
 
     return EmbeddedOutlet(address)

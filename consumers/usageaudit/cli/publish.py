@@ -1,0 +1,224 @@
+"""`usageaudit publish`."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import orjson
+import typer
+
+from usageaudit.cli.options import StreamOption  # noqa: TC001  Typer reads the annotations
+from usageaudit.cli.output import FormatOption, print_rows, print_text, say
+from usageaudit.cli.settings import settings_of
+from usageaudit.cli.text import printable
+from usageaudit.cloudevents import MAX_RECORD_BYTES, STRUCTURED_HEADERS, decode, partition_key
+from usageaudit.embedded_log import NewRecord
+from usageaudit.errors import ConfigurationError, InvalidEvent, Problem, PublishError, QueueFull, StreamUnavailable
+from usageaudit.publisher import RecordPublisher
+from usageaudit.publisher.records import EXIT_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+FOUND_A_PROBLEM = 1
+MAX_RAW_BYTES = 1024 * 1024
+"""The longest line of --raw: about what Kafka takes by default."""
+CHUNK = 64 * 1024
+PROGRESS_LINES = 500
+
+
+@dataclass(slots=True)
+class Tally:
+    """What became of the lines; `refused` is filled by the publisher's thread."""
+
+    bad: int = 0
+    failed: int = 0
+    refused: deque[tuple[int, PublishError]] = field(default_factory=deque)
+
+
+class Line(NamedTuple):
+    """A line of the input, from 1; `text` is without its end, None where it is longer than the limit."""
+
+    number: int
+    text: bytes | None
+    position: int
+
+
+def publish(
+    context: typer.Context,
+    file: Annotated[str, typer.Argument(metavar="FILE|-", help="Events, one a line; - is standard input.")],
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad line.")] = False,
+    raw: Annotated[bool, typer.Option("--raw", help="Publish the lines as they are, unchecked.")] = False,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, help="Give up when the stream has acknowledged nothing for so many seconds.")
+    ] = 30.0,
+    stream: StreamOption = None,
+    format: FormatOption = None,  # noqa: A002
+) -> None:
+    """Publish events from a file or from standard input.
+
+    Each line is a structured CloudEvent of JSON; its id is kept. A bad line is named with its number and what is wrong
+    with it, and is not published; the others are, and the exit code is 1.
+    """
+    settings = settings_of(context, stream=stream)
+    tally = Tally()
+    with _input(file) as source:
+        publisher = RecordPublisher(settings.stream)
+        try:
+            _publish_lines(publisher, source, tally, raw=raw, strict=strict, timeout=timeout)
+            _finish(publisher, timeout)
+        except KeyboardInterrupt:
+            publisher.flush(EXIT_SECONDS)
+            raise
+        finally:
+            left = publisher.close(0.0)
+            _name_refused(tally)
+            _report(publisher.counts.acknowledged, tally, left, format)
+    if tally.bad + tally.failed:
+        raise typer.Exit(FOUND_A_PROBLEM)
+
+
+def _publish_lines(
+    publisher: RecordPublisher, source: IO[bytes], tally: Tally, *, raw: bool, strict: bool, timeout: float
+) -> None:
+    with _progress(source) as advance:
+        for line in _lines(source, MAX_RAW_BYTES if raw else MAX_RECORD_BYTES):
+            if line.number % PROGRESS_LINES == 0:
+                advance(line.position, publisher.counts.acknowledged)
+            _publish_line(publisher, line, tally, raw=raw, wait=timeout)
+            _name_refused(tally)
+            if strict and tally.bad + tally.failed:
+                return
+
+
+def _publish_line(publisher: RecordPublisher, line: Line, tally: Tally, *, raw: bool, wait: float) -> None:
+    try:
+        record = _record(line, raw=raw)
+    except InvalidEvent as error:
+        tally.bad += 1
+        say(printable(f"line {line.number}: {error}"))
+        return
+    if record is None:
+        return
+    try:
+        publisher.put(record, functools.partial(_note, tally, line.number), wait=wait)
+    except QueueFull as error:
+        raise _stalled(publisher, wait) from error
+
+
+def _note(tally: Tally, number: int, error: PublishError | None) -> None:
+    if error is not None:
+        tally.refused.append((number, error))
+
+
+def _name_refused(tally: Tally) -> None:
+    while tally.refused:
+        number, error = tally.refused.popleft()
+        tally.failed += 1
+        say(printable(f"line {number}: {error}"))
+
+
+def _finish(publisher: RecordPublisher, timeout: float) -> None:
+    """Wait until everything is acknowledged, for as long as something still is from time to time."""
+    before = -1
+    while publisher.flush(timeout):
+        settled = publisher.counts.acknowledged + publisher.counts.failed
+        if settled == before:
+            raise _stalled(publisher, timeout)
+        before = settled
+
+
+def _stalled(publisher: RecordPublisher, seconds: float) -> StreamUnavailable:
+    reason = publisher.last_error or f"the stream has acknowledged nothing for {seconds:g} s: is it up and reachable?"
+    return StreamUnavailable(f"{publisher.counts.queued:,} events were not acknowledged: {reason}")
+
+
+def _report(acknowledged: int, tally: Tally, left: int, format: str | None) -> None:  # noqa: A002
+    _columns = ("acknowledged", "bad", "refused", "not_acknowledged")
+    if format is not None or not sys.stdout.isatty():
+        print_rows(_columns, [(acknowledged, tally.bad, tally.failed, left)], format)
+        return
+    parts = [f"{acknowledged:,} events acknowledged"]
+    parts += [f"{tally.bad:,} bad lines not published"] if tally.bad else []
+    parts += [f"{tally.failed:,} refused by the stream"] if tally.failed else []
+    parts += [f"{left:,} not acknowledged, which may still have arrived"] if left else []
+    print_text(", ".join(parts))
+
+
+def _record(line: Line, *, raw: bool) -> NewRecord | None:
+    """Return the record of a line, None for a blank one; raises InvalidEvent for a line that is no usage event."""
+    if line.text is None:
+        longest = MAX_RAW_BYTES if raw else MAX_RECORD_BYTES
+        raise InvalidEvent([Problem("", f"is longer than {longest:,} bytes")])
+    if raw:
+        return NewRecord(_key(line.text), line.text, STRUCTURED_HEADERS)
+    value = line.text.strip()
+    if not value:
+        return None
+    event = decode(value, STRUCTURED_HEADERS)
+    key = _key(value) if b'"partitionkey"' in value else None
+    return NewRecord(key or partition_key(event.source, event.id), value, STRUCTURED_HEADERS)
+
+
+def _key(value: bytes) -> bytes | None:
+    """Return the key that the envelope of a line asks for, None where it has none that can be read."""
+    try:
+        body: Any = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(body, dict):
+        return None
+    if isinstance(named := body.get("partitionkey"), str) and named:
+        return named.encode()
+    source, event_id = body.get("source"), body.get("id")
+    return partition_key(source, event_id) if isinstance(source, str) and isinstance(event_id, str) else None
+
+
+@contextmanager
+def _input(file: str) -> Iterator[IO[bytes]]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        with Path(file).open("rb") as opened:
+            yield opened
+    except OSError as error:
+        raise ConfigurationError(f"{file}: can't be read: {error.strerror or error}") from error
+
+
+def _lines(source: IO[bytes], longest: int) -> Iterator[Line]:
+    """Yield the lines of the input, keeping no more of it in memory than one of them."""
+    number = position = 0
+    while text := source.readline(longest + 2):  # 2: a line of the longest length has an end, too
+        number += 1
+        position += len(text)
+        whole = text.removesuffix(b"\n")
+        if len(whole) <= longest:
+            yield Line(number, whole, position)
+            continue
+        while text and not text.endswith(b"\n"):
+            text = source.readline(CHUNK)
+            position += len(text)
+        yield Line(number, None, position)
+
+
+@contextmanager
+def _progress(source: IO[bytes]) -> Iterator[Callable[[int, int], None]]:
+    """Show on a terminal how far it is; give a function that takes the position and the events acknowledged."""
+    if not sys.stderr.isatty() or source is sys.stdin.buffer:
+        yield lambda _position, _acknowledged: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TextColumn("{task.fields[acknowledged]:,} acknowledged"), TimeRemainingColumn())
+    total = Path(str(source.name)).stat().st_size or None
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total, acknowledged=0)
+        yield lambda position, done: progress.update(task, completed=position, acknowledged=done)
