@@ -142,7 +142,13 @@ def _demand(term: Node, *, negated: bool) -> _Demand:
             left, right, name = right, left, _MIRRORED[name]
         if name in _COMPARE and isinstance(right, Const):
             return _Demand(left, _COMPARE[name], right.value, negated)
-        if name == "in" and isinstance(right, Const) and isinstance(right.value, tuple):
+        # An empty list of the bundle's is there to be filled: nothing is told from it.
+        if (
+            name == "in"
+            and isinstance(right, Const)
+            and isinstance(right.value, tuple)
+            and (right.value or not right.list_name)
+        ):
             return _Demand(left, _within, frozenset(right.value), negated)
     return _Demand(term, operator.eq, True, negated)
 

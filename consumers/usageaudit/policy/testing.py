@@ -1,0 +1,90 @@
+"""Runs the tests that policies bring along."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from usageaudit.cloudevents import decode, encode_structured
+from usageaudit.policy.explain import PolicyExplainer, PolicyExplanation
+from usageaudit.policy.judge import compile_judge
+from usageaudit.policy.model import JUDGED
+from usageaudit.policy.schema import Occurrence
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from usageaudit.policy.judge import Judge
+    from usageaudit.policy.model import Bundle, Policy, PolicyTest
+    from usageaudit.verdicts import Verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a test went; `problem` is empty where it passed."""
+
+    policy_id: str
+    test: PolicyTest
+    problem: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the policy gave what the test expects."""
+        return not self.problem
+
+
+def run_tests(bundle: Bundle) -> Iterator[Outcome]:
+    """Run the tests of every policy of a bundle, those in stage draft and retired too.
+
+    A policy that is judged is asked twice, alone and within the fused bundle, and must answer the same.
+    """
+    judge = compile_judge(bundle)
+    for policy in bundle.policies:
+        explainer = PolicyExplainer(policy)
+        for test in policy.tests:
+            yield Outcome(policy.id, test, _problem(policy, explainer, test, bundle, judge))
+
+
+def _problem(policy: Policy, explainer: PolicyExplainer, test: PolicyTest, bundle: Bundle, judge: Judge) -> str:
+    event = decode(encode_structured(event_id=test.event_id, source=test.source, time=0, data=test.data))
+    occurrence = Occurrence(event.data, test.time, test.record_time, bundle.registry, event.source, event.id)
+    found = explainer.explain(occurrence)
+    if found.verdict != test.expect:
+        why = f" because of {' and '.join(found.deciding)}" if found.deciding else ""
+        return f"expected {test.expect}, found {found.verdict}{_missing(found)}{why}"
+    if test.missing is not None and found.missing_fields != test.missing:
+        return f"expected {', '.join(test.missing) or 'nothing'} to be missing, found{_missing(found) or ' nothing'}"
+    if test.exception is not None and found.exception_id != test.exception:
+        return f"expected exception {test.exception}, found {found.exception_id or 'none'}"
+    if policy.stage in JUDGED:
+        verdicts = judge(event.data, test.time, test.record_time, event.source, event.id)
+        if recorded(policy, found) != _of(policy.id, verdicts):
+            return "the fused judge and the policy alone disagree: please report this as an error of usageaudit"
+    return ""
+
+
+def _missing(found: PolicyExplanation) -> str:
+    return f" for want of {', '.join(found.missing_fields)}" if found.missing_fields else ""
+
+
+def recorded(policy: Policy, explanation: PolicyExplanation) -> tuple[object, ...] | None:
+    """Return what a judge records of a policy that came out so: verdict, version, missing fields, exception."""
+    verdict = explanation.verdict
+    if verdict in ("ok", "not_applicable") or (verdict == "indeterminate" and policy.on_unknown == "ignore"):
+        return None
+    missing = explanation.missing_fields if verdict != "exempted" else ()
+    return (verdict, explanation.policy_version, missing, explanation.exception_id)
+
+
+def _of(policy_id: str, verdicts: Verdicts) -> tuple[object, ...] | None:
+    """Return the same of what a judge found."""
+    for violation in verdicts.violated:
+        if violation.policy_id == policy_id:
+            return ("violation", violation.policy_version, violation.missing_fields, None)
+    for exemption in verdicts.exempted:
+        if exemption.policy_id == policy_id:
+            return ("exempted", exemption.policy_version, (), exemption.exception_id)
+    for one in verdicts.indeterminate:
+        if one.policy_id == policy_id:
+            return ("indeterminate", one.policy_version, one.missing_fields, None)
+    return None
