@@ -16,7 +16,7 @@ from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from usageaudit.cli.settings import Settings
-    from usageaudit.pipeline.service import Counts
+    from usageaudit.pipeline.consume import Counts
 
 
 def up(

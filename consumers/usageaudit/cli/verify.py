@@ -1,0 +1,69 @@
+"""`usageaudit verify`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from usageaudit.cli.options import StoreOption, StreamOption  # noqa: TC001  Typer reads the annotations
+from usageaudit.cli.output import FormatOption, print_rows, say
+from usageaudit.cli.settings import settings_of
+
+_PARTITION_COLUMNS = (
+    "topic",
+    "partition",
+    "consumed",
+    "accepted",
+    "duplicate",
+    "rejected",
+    "first_offset",
+    "last_offset",
+    "missing",
+    "explained",
+    "behind",
+    "stream",
+)
+_SHORT = _PARTITION_COLUMNS[:-1]
+
+
+def verify(
+    context: typer.Context,
+    problems: Annotated[
+        bool, typer.Option("--problems", help="Print the problems as rows instead of the partitions.")
+    ] = False,
+    wait: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="Longest wait for a running consumer to catch up.")
+    ] = 5.0,
+    stream: StreamOption = None,
+    store: StoreOption = None,
+    format: FormatOption = None,  # noqa: A002
+) -> None:
+    """Check that the record is complete.
+
+    Prints one row a partition: consumed = accepted + duplicate + rejected, every offset once, the end of the stream
+    reached. Also looks for gaps in the numbers of publishers and for events that were accepted twice. What is wrong is
+    said on standard error, and the exit code is 1.
+    """
+    from usageaudit.cli.access import reading
+    from usageaudit.integrity import verify as check
+    from usageaudit.streams.inspection import inspect
+
+    settings = settings_of(context, stream=stream, store=store)
+    looked_at = inspect(settings.stream)
+    try:
+        with reading(settings) as opened:
+            found = check(opened, looked_at, wait)
+    finally:
+        looked_at.close()
+    if problems:
+        rows = [(one.kind, one.where, one.message) for one in found.problems]
+        print_rows(("problem", "where", "message"), rows, format)
+    else:
+        columns = _PARTITION_COLUMNS if format else _SHORT
+        print_rows(columns, [[asdict(one)[name] for name in columns] for one in found.partitions], format)
+        for one in found.problems:
+            say(f"{one.kind}: {one.where}: {one.message}")
+    if found.problems:
+        raise typer.Exit(1)

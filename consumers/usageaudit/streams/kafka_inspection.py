@@ -1,0 +1,101 @@
+"""Looks at a topic of Kafka with a consumer that joins no group."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from kafka import KafkaConsumer, TopicPartition
+from kafka.errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError
+
+from usageaudit.errors import ConfigurationError, StreamUnavailable
+from usageaudit.streams.fetching import Clients
+from usageaudit.streams.inspection import Bounds
+from usageaudit.streams.kafka_client import CONNECT_SECONDS, REQUEST_SECONDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from usageaudit.stream_url import KafkaStreamAddress
+
+_LOOK_SECONDS = 10.0
+
+
+class KafkaInspection:
+    """Looks at one topic; see `Inspection`. Raises StreamUnavailable where no broker or no topic is there."""
+
+    def __init__(self, address: KafkaStreamAddress) -> None:
+        self._address = address
+        self.topic = address.topic
+        clients = Clients()
+        try:
+            self._consumer: Any = KafkaConsumer(
+                **address.client_settings(),
+                client_id="usageaudit-inspection",
+                group_id=address.group,  # to be asked for its offsets; without a subscription it is not joined
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                isolation_level="read_committed",
+                allow_auto_create_topics=False,
+                bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000),
+                metrics_enabled=False,
+                kafka_client=clients,
+            )
+        except KafkaTimeoutError:
+            raise StreamUnavailable(
+                f"no broker answered at {address} within {CONNECT_SECONDS:.0f} s; is it running, and do "
+                f"security={address.security}, the login and the certificates fit that port"
+            ) from None
+        except (KafkaConfigurationError, OSError) as error:
+            raise ConfigurationError(f"{address}: {error}") from error
+        self._cluster: Any = clients.client.cluster
+        self._numbers = self._partitions()
+        topic_id = self._cluster.topic_id(self.topic)
+        fallback = f"{self._cluster.cluster_id}/{self.topic}"
+        self.identity = str(topic_id) if topic_id is not None and topic_id.int else fallback
+
+    def _partitions(self) -> list[int]:
+        answer = self._consumer.partitions_for_topic(self.topic)
+        if not answer:
+            self.close()
+            raise StreamUnavailable(
+                f"{self._address} has no topic {self.topic}; create it, or name another with ?topic="
+            )
+        return sorted(answer)
+
+    def bounds(self) -> list[Bounds]:
+        """Return the partitions of the topic."""
+        partitions = [TopicPartition(self.topic, number) for number in self._numbers]
+        milliseconds = REQUEST_SECONDS * 1000
+        with self._asking():
+            first = self._consumer.beginning_offsets(partitions, timeout_ms=milliseconds)
+            last = self._consumer.end_offsets(partitions, timeout_ms=milliseconds)
+            committed = {one: self._consumer.committed(one, timeout_ms=milliseconds) for one in partitions}
+        return [Bounds(one.partition, first[one], last[one], committed[one]) for one in partitions]
+
+    def records(self, number: int, first: int, last: int) -> Sequence[int]:
+        """Return which of the offsets hold a record: control records and those of aborted transactions do not count."""
+        partition = TopicPartition(self.topic, number)
+        found: list[int] = []
+        with self._asking():
+            self._consumer.assign([partition])
+            self._consumer.seek(partition, first)
+            until = time.monotonic() + _LOOK_SECONDS
+            while self._consumer.position(partition) <= last:
+                if time.monotonic() > until:
+                    raise StreamUnavailable(f"{self._address}: offsets {first} to {last} could not be read in time")
+                fetched = self._consumer.poll(timeout_ms=200).get(partition, [])
+                found += [record.offset for record in fetched if record.offset <= last]
+        return found
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._consumer.close(autocommit=False)
+
+    @contextmanager
+    def _asking(self) -> Iterator[None]:
+        try:
+            yield
+        except KafkaError as error:
+            raise StreamUnavailable(f"{self._address}, topic {self.topic}: {type(error).__name__}: {error}") from error
