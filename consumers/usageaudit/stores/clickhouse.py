@@ -143,10 +143,7 @@ class ClickHouseStore:
 
     def kill(self, query_id_prefix: str) -> None:
         """End the statements whose id starts so; see the port."""
-        self.execute(
-            "KILL QUERY WHERE startsWith(query_id, {prefix:String}) AND query_id != queryID() SYNC",
-            {"prefix": query_id_prefix},
-        )
+        dialect.kill(self, "query_id", query_id_prefix)
 
     def another(self) -> ClickHouseStore:
         """Return a store of the same address for another thread."""

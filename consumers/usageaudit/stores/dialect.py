@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from usageaudit.errors import UsageAuditError
-    from usageaudit.stores.port import Insert, Limits
+    from usageaudit.stores.port import Insert, Limits, Store
 
 _HUGE_ROWS, _HUGE_BYTES = 10**9, 10**12
 
@@ -66,6 +66,19 @@ def insert_sql(insert: Insert, source: str, settings: str = "") -> str:
     names = ", ".join(quoted(name) for name, _ in insert.block.columns)
     fence = f" WHERE throwIf(ifNull(({insert.unless}), 1), '{_FENCE_MESSAGE}') = 0" if insert.unless else ""
     return f"INSERT INTO {insert.table} ({names}){settings} SELECT {names} FROM {source}{fence}"
+
+
+def kill(store: Store, id_column: str, prefix: str) -> None:
+    """End every statement whose id, an expression over `system.processes`, starts so.
+
+    SYNC waits until they are gone, for as long as a silent client of theirs is waited for. Raises StoreUnavailable
+    where one is still there.
+    """
+    chosen = f"startsWith({id_column}, {{prefix:String}}) AND query_id != queryID()"
+    store.execute(f"KILL QUERY WHERE {chosen} SYNC", {"prefix": prefix})
+    ((left,),) = store.execute(f"SELECT count() FROM system.processes WHERE {chosen}", {"prefix": prefix}).rows
+    if left:
+        raise StoreUnavailable(f"{left} statements {prefix}… could not be ended; what they write may still land")
 
 
 def literal(text: str) -> str:

@@ -93,9 +93,7 @@ class EmbeddedStore:
     def kill(self, query_id_prefix: str) -> None:
         """End the statements whose id starts so; see the port."""
         # The engine gives every statement an id of its own, so ours is in the log comment.
-        self.execute(
-            "KILL QUERY WHERE startsWith(Settings['log_comment'], {prefix:String}) SYNC", {"prefix": query_id_prefix}
-        )
+        dialect.kill(self, "Settings['log_comment']", query_id_prefix)
 
     def another(self) -> EmbeddedStore:
         """Return a store of the same directory for another thread."""

@@ -56,7 +56,10 @@ class Store(Protocol):
     """
 
     def execute(self, sql: str, parameters: Parameters | None = None, *, query_id: str | None = None) -> Rows:
-        """Run a statement of usageaudit's own: DDL, small inserts, and reads."""
+        """Run a statement of usageaudit's own: DDL, small inserts, and reads.
+
+        Where StoreUnavailable says that the answer was lost, a write may have been done: write what may be repeated.
+        """
 
     def look_up(self, sql: str, name: str, block: NativeBlock) -> Rows:
         """Run a read that may join the temporary table `name`, which has the columns and rows of a block."""

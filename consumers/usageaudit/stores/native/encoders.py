@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import override
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _ENDLESS_DICTIONARY = 1 << 14
 WRONG_VALUE = (TypeError, AttributeError, ValueError, OverflowError, struct.error)
@@ -76,17 +76,30 @@ def _encoded(value: str | bytes) -> bytes:
     return value if isinstance(value, bytes) else value.encode("utf-8", "backslashreplace")
 
 
+_BYTES = [bytes([number]) for number in range(256)]
+_ONLY_BYTES = {bytes}
+_PIECES_AT_ONCE = 2048
+
+
 class Strings(Encoder):
-    """String: text as UTF-8, or bytes as they are; each after its length."""
+    """String: text as UTF-8, or bytes as they are; each after its length.
+
+    Bytes are kept by reference: they belong to stream records, which are alive as long as their batch.
+    """
 
     def __init__(self) -> None:
-        self._data = bytearray()
+        self._pieces: list[bytes] = []
 
     @override
     def add(self, values: Sequence[str | bytes]) -> None:
+        if set(map(type, values)) == _ONLY_BYTES:
+            self._add_encoded(values)  # type: ignore[arg-type]
+            return
         try:
             text = "".join(values)  # type: ignore[arg-type]  # bytes and None raise TypeError, as they should
         except TypeError:
+            if None in values:
+                raise
             self._add_encoded([_encoded(value) for value in values])
             return
         if not text:
@@ -94,33 +107,27 @@ class Strings(Encoder):
         elif text.isascii():
             # One encoding for the whole chunk: ASCII is Latin-1, and so is every byte of a varint.
             lengths = map(_LENGTHS.__getitem__, map(len, values))
-            self._data += "".join(chain.from_iterable(zip(lengths, values, strict=True))).encode("latin-1")  # type: ignore[arg-type]
+            self._pieces.append("".join(chain.from_iterable(zip(lengths, values, strict=True))).encode("latin-1"))  # type: ignore[arg-type]
         else:
             self._add_encoded([_encoded(value) for value in values])
 
     def _add_encoded(self, values: Sequence[bytes]) -> None:
-        lengths = "".join(map(_LENGTHS.__getitem__, map(len, values)))
-        if len(lengths) == len(values):
-            prefixes: Iterable[bytes] = map(_BYTES.__getitem__, lengths.encode("latin-1"))
-        else:
-            prefixes = [varint(len(value)) for value in values]
-        self._data += b"".join(chain.from_iterable(zip(prefixes, values, strict=True)))
+        prefixes = [_BYTES[length] if length < 128 else varint(length) for length in map(len, values)]
+        self._pieces += chain.from_iterable(zip(prefixes, values, strict=True))
 
     @override
     def fill(self, count: int) -> None:
-        self._data += bytes(count)
+        self._pieces.append(bytes(count))
 
     @override
     def repeat(self, value: str | bytes, count: int) -> None:
         data = _encoded(value)
-        self._data += (varint(len(data)) + data) * count
+        self._pieces.append((varint(len(data)) + data) * count)
 
     @override
     def parts(self) -> Iterator[bytes | bytearray]:
-        yield self._data
-
-
-_BYTES = [bytes([number]) for number in range(256)]
+        for start in range(0, len(self._pieces), _PIECES_AT_ONCE):
+            yield b"".join(self._pieces[start : start + _PIECES_AT_ONCE])
 
 
 class Numbers(Encoder):
@@ -292,9 +299,10 @@ class Arrays(Encoder):
     @override
     def add(self, values: Sequence[Sequence[Any] | None]) -> None:
         if any(values):
-            lists = [value or () for value in values]
-            self._ends.add(lists)
-            self._inner.add(list(chain.from_iterable(lists)))
+            if None in values:
+                values = [value or () for value in values]
+            self._ends.add(values)
+            self._inner.add(list(chain.from_iterable(values)))  # type: ignore[arg-type]  # no None any more
         else:
             self.fill(len(values))
 
@@ -323,10 +331,11 @@ class Maps(Encoder):
     @override
     def add(self, values: Sequence[dict[Any, Any] | None]) -> None:
         if any(values):
-            maps = [value or {} for value in values]
-            self._ends.add(maps)
-            self._keys.add(list(chain.from_iterable(maps)))
-            self._values.add(list(chain.from_iterable(map(dict.values, maps))))
+            if None in values:
+                values = [value or {} for value in values]
+            self._ends.add(values)
+            self._keys.add(list(chain.from_iterable(values)))  # type: ignore[arg-type]  # no None any more
+            self._values.add(list(chain.from_iterable(map(dict.values, values))))  # type: ignore[arg-type]
         else:
             self.fill(len(values))
 
@@ -352,14 +361,21 @@ _BILLION = Decimal(10**9)
 
 def _billionths(text: str) -> int:
     """Return a decimal number, given as text, in billionths; raises ValueError where it has more digits."""
+    whole, _, fraction = text.partition(".")
+    if len(whole) <= 9 and len(fraction) <= 9 and fraction.isdecimal():
+        return int(whole + fraction.ljust(9, "0"))
+    return _exact_billionths(text)
+
+
+def _exact_billionths(text: str) -> int:
     try:
         scaled = _EXACT.multiply(Decimal(text), _BILLION)
-        whole = int(scaled)
+        number = int(scaled)
     except (InvalidOperation, Inexact):
         raise ValueError(f"{text!r} is not a decimal number of nine digits before and after the point") from None
-    if whole != scaled or abs(whole) >= 10**18:
+    if number != scaled or abs(number) >= 10**18:
         raise ValueError(f"{text!r} has more than nine digits before or after the point")
-    return whole
+    return number
 
 
 _NUMBERS: dict[str, tuple[str, Callable[[Any], int] | None]] = {
