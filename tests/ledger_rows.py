@@ -58,8 +58,8 @@ def migrated_store(request: pytest.FixtureRequest, folders: pytest.TempPathFacto
         yield store
 
 
-def accepted(event_id: str, event_time: str, **values: Any) -> Row:
-    """Return the row of an accepted event; what is not given is absent, as far as it may be."""
+def accepted(event_id: str, event_time: str, *parts: Row, **values: Any) -> Row:
+    """Return the row of an accepted event; later parts win, and what is not given is absent, as far as it may be."""
     row: Row = {
         "ingest_time": event_time[:19],
         "stream": "stream-1",
@@ -75,8 +75,9 @@ def accepted(event_id: str, event_time: str, **values: Any) -> Row:
         "model_name": "gpt-4o",
         "actor_id": "u1",
         "application_name": "chatbot",
-        **values,
     }
+    for part in (*parts, values):
+        row.update(part)
     if unknown := set(row) - _NAMES:
         raise ValueError(f"the ledger has no column {', '.join(sorted(unknown))}")
     return row

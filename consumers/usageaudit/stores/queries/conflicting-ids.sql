@@ -1,5 +1,5 @@
 -- Events that share source and id but not the time: all of them were accepted, and one of them may be wrong.
--- limit UInt32 = 100: rows at most
+-- rows UInt32 = 100: how many rows at most
 SELECT
     event_source,
     event_id,
@@ -10,4 +10,4 @@ FROM usage_events
 GROUP BY event_source, event_id
 HAVING events > 1
 ORDER BY events DESC, event_source, event_id
-LIMIT {limit:UInt32}
+LIMIT {rows:UInt32}

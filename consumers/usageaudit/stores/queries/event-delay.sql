@@ -1,13 +1,13 @@
--- How long after their time events reached the stream, by source, in seconds: late senders and wrong clocks.
+-- How long after their time events reached the stream, in seconds by source: late senders and wrong clocks.
 -- since Date = 1970-01-01: first day that counts, UTC
 -- until Date = 2106-01-01: first day that no longer counts, UTC
 SELECT
     event_source,
     count() AS events,
-    round(min(delay), 3) AS least,
-    round(quantileExact(0.5)(delay), 3) AS median,
-    round(quantileExact(0.99)(delay), 3) AS p99,
-    round(max(delay), 3) AS most,
+    min(delay) AS least,
+    round(toFloat64(quantileTDigest(0.5)(delay)), 3) AS median,
+    round(toFloat64(quantileTDigest(0.99)(delay)), 3) AS p99,
+    max(delay) AS most,
     countIf(delay < 0) AS from_the_future
 FROM
 (

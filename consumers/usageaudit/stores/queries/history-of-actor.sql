@@ -2,7 +2,7 @@
 -- actor String: pseudonymous id of the actor
 -- since Date = 1970-01-01: first day that counts, UTC
 -- until Date = 2106-01-01: first day that no longer counts, UTC
--- limit UInt32 = 1000: rows at most
+-- rows UInt32 = 1000: how many rows at most
 SELECT
     event_time,
     event_source,
@@ -19,4 +19,4 @@ SELECT
 FROM usage_events
 WHERE actor_id = {actor:String} AND event_time >= {since:Date} AND event_time < {until:Date}
 ORDER BY event_time DESC, event_source, event_id
-LIMIT {limit:UInt32}
+LIMIT {rows:UInt32}

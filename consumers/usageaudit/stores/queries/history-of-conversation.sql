@@ -1,6 +1,6 @@
 -- Every use of a model within one conversation, in order.
 -- conversation String: id of the conversation
--- limit UInt32 = 1000: rows at most
+-- rows UInt32 = 1000: how many rows at most
 SELECT
     event_time,
     event_source,
@@ -19,4 +19,4 @@ SELECT
 FROM usage_events
 WHERE conversation_id = {conversation:String}
 ORDER BY event_time, event_source, event_id
-LIMIT {limit:UInt32}
+LIMIT {rows:UInt32}

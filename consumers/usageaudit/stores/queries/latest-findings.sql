@@ -1,5 +1,5 @@
 -- The latest findings: what belongs to no single record, such as offset gaps and windowed policies.
--- limit UInt32 = 50: rows at most
+-- rows UInt32 = 50: how many rows at most
 SELECT
     created,
     kind,
@@ -13,4 +13,4 @@ SELECT
     finding_id
 FROM findings
 ORDER BY created DESC, finding_id
-LIMIT {limit:UInt32}
+LIMIT {rows:UInt32}

@@ -1,7 +1,7 @@
 -- The latest violations of policies in force, without exempted ones and those of shadow policies.
 -- since Date = 1970-01-01: first day that counts, UTC
 -- until Date = 2106-01-01: first day that no longer counts, UTC
--- limit UInt32 = 50: rows at most
+-- rows UInt32 = 50: how many rows at most
 SELECT
     event_time,
     severity,
@@ -16,4 +16,4 @@ SELECT
 FROM violations
 WHERE verdict = 'violation' AND stage = 'enforce' AND event_time >= {since:Date} AND event_time < {until:Date}
 ORDER BY event_time DESC, violation_id
-LIMIT {limit:UInt32}
+LIMIT {rows:UInt32}

@@ -1,7 +1,7 @@
 -- Why records were refused: the field and what is wrong with it, with the latest record to look at.
 -- since Date = 1970-01-01: first day of recording that counts, UTC
 -- until Date = 2106-01-01: first day of recording that no longer counts, UTC
--- limit UInt32 = 100: rows at most
+-- rows UInt32 = 100: how many rows at most
 SELECT
     topic,
     error_path,
@@ -15,4 +15,4 @@ FROM rejects
 WHERE ingest_time >= {since:Date} AND ingest_time < {until:Date}
 GROUP BY topic, error_path, error
 ORDER BY records DESC, topic, error_path, error
-LIMIT {limit:UInt32}
+LIMIT {rows:UInt32}

@@ -1,7 +1,7 @@
 -- Fields that publishers send and the definition does not know, with the sources that send them.
 -- since Date = 1970-01-01: first day that counts, UTC
 -- until Date = 2106-01-01: first day that no longer counts, UTC
--- limit UInt32 = 200: rows at most
+-- rows UInt32 = 200: how many rows at most
 WITH
     [
         'actor', 'actor.id', 'actor.jurisdiction', 'actor.on_behalf_of', 'actor.on_behalf_of.jurisdiction',
@@ -49,4 +49,4 @@ FROM
 ARRAY JOIN paths AS path
 GROUP BY path
 ORDER BY events DESC, path
-LIMIT {limit:UInt32}
+LIMIT {rows:UInt32}
