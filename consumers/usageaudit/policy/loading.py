@@ -56,7 +56,8 @@ def load_bundle(sources: Sequence[str | Path]) -> Bundle:
     if not sources:
         report.error(Place(TextFile.of("policies", "")), "no policies are named", "name a pack or a folder")
     names = [gathering.source(source) for source in sources]
-    report.raise_errors()
+    if not gathering.found:
+        report.raise_errors()
     folders = [source for source in sources if str(source) not in gathering.packs]
     commit = git_commit(Path(folders[0])) if folders else None
     return assemble(tuple(dict.fromkeys(filter(None, names))), gathering.found, report, commit=commit)
@@ -89,6 +90,7 @@ class _Gathering:
             self._report.error(place, f"{source} is a folder without {MANIFEST}", hint)
         else:
             self._report.error(place, f"{source} is no pack and no folder", hint)
+        self._report.incomplete = True
         return None
 
     def _load(self, folder: Path, label: str) -> str | None:
@@ -101,8 +103,7 @@ class _Gathering:
         self._open.append(key)
         uses = [self._used(scalar, folder) for scalar in manifest.texts("uses")]
         self._open.pop()
-        if name is None:
-            return None
+        name = name or str(key)
         if name in self.found:
             self._report.error(
                 _place_of(trees, MANIFEST, label), f"two bundles are called {name}", "rename one of them"
@@ -142,6 +143,8 @@ def parse_files(texts: AnyMapping[str, str], label: str, report: Report) -> dict
         tree = read_yaml(TextFile.of(f"{label}/{path}", text), report)
         if tree is not None:
             trees[path] = tree
+        elif path == LISTS:
+            report.incomplete = True
     return trees
 
 
@@ -224,9 +227,11 @@ class _Policies:
             return
         for key, value in tree.entries:
             name = key.text
-            if name not in self._places:
+            if name not in self._places and not self._report.incomplete:
                 hint = did_you_mean(name, self._places) or "write pack/clause, of a pack that the bundle uses"
                 self._report.error(key.place, f"unknown policy {name[:120]}", hint)
+            elif name not in self._places:
+                continue
             elif name.startswith(f"{loaded.part.name}/"):
                 self._report.error(key.place, f"{name} is a policy of this bundle", "change it in its own file")
             elif name in self._overridden:

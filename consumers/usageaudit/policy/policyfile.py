@@ -26,7 +26,7 @@ from usageaudit.verdicts import SEVERITIES
 if TYPE_CHECKING:
     from collections.abc import Mapping as AnyMapping
 
-    from usageaudit.policy.language import Condition, Path
+    from usageaudit.policy.language import Condition, Diagnostic, Path
     from usageaudit.policy.model import ListValues
     from usageaudit.policy.report import Report
     from usageaudit.policy.yamltree import Node, Place
@@ -57,10 +57,14 @@ class Context:
             expr = parse(node.text, origin=node.origin())
             condition = check(expr, SCHEMA, lists=self.lists, lets=lets)
         except InvalidCondition as fault:
-            self.report.add(*fault.diagnostics)
+            self.report.add(*(one for one in fault.diagnostics if not (self.report.incomplete and _of_list(one))))
             return None
         self.report.add(*condition.warnings)
         return condition
+
+
+def _of_list(diagnostic: Diagnostic) -> bool:
+    return diagnostic.message.startswith("unknown list")
 
 
 def read_policy(node: Node, pack: str, context: Context) -> Policy | None:
@@ -102,7 +106,7 @@ def _policy_id(fields: Fields, pack: str) -> str:
     if node is None:
         return ""
     head, slash, clause = node.text.partition("/")
-    if head == pack and NAME.fullmatch(clause) and len(clause) <= MAX_NAME:
+    if (head == pack or not NAME.fullmatch(pack)) and NAME.fullmatch(clause) and len(clause) <= MAX_NAME:
         return node.text
     if not slash or head == pack:
         hint = f"lower case letters, digits and hyphens, such as {pack}/{_slug(clause or head)}"

@@ -23,7 +23,8 @@ class InvalidBundle(BundleError):
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = tuple(sorted(diagnostics, key=lambda d: (d.file, d.line, d.column)))
         errors = [d for d in self.diagnostics if d.severity == "error"]
-        shown = [d.render() for d in errors[:MAX_SHOWN]]
+        head = "the policies have an error:" if len(errors) == 1 else f"the policies have {len(errors)} errors:"
+        shown = [head, *(d.render() for d in errors[:MAX_SHOWN])]
         if len(errors) > MAX_SHOWN:
             shown.append(f"… and {len(errors) - MAX_SHOWN} more errors")
         super().__init__("\n".join(shown))
@@ -34,6 +35,8 @@ class Report:
 
     def __init__(self) -> None:
         self.diagnostics: list[Diagnostic] = []
+        self.incomplete = False
+        """Whether a part could not be read, so that what seems unknown may only be missing for that."""
 
     def add(self, *diagnostics: Diagnostic) -> None:
         """Keep what was found."""

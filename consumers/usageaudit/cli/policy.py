@@ -1,0 +1,199 @@
+"""`usageaudit policy`: start, check, test, explain and describe policies."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from usageaudit.cli.examples import examples
+from usageaudit.cli.options import PoliciesOption, StoreOption  # noqa: TC001  Typer reads the annotations
+from usageaudit.cli.output import Format, FormatOption, print_rows, print_text, say
+from usageaudit.cli.settings import settings_of
+from usageaudit.cli.text import printable
+from usageaudit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from usageaudit.cli.explained import Explained
+    from usageaudit.policy import Bundle
+    from usageaudit.policy.testing import Outcome
+
+FOUND_A_PROBLEM = 1
+BROKEN = 2
+
+policy_app = typer.Typer(help="Check, test and explain policies, and try new ones.", no_args_is_help=True)
+
+SourcesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Shipped packs and folders; by default this folder where it is a bundle, otherwise those in force.",
+    ),
+]
+
+
+@policy_app.callback()
+def _policy() -> None:
+    """Check, test and explain policies, and try new ones."""
+
+
+@policy_app.command("init", epilog=examples("usageaudit policy init our-policies"))
+def init(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to write; made if need be.")]) -> None:
+    """Start a bundle of policies of your own: a few files that pass check and test."""
+    from usageaudit.policy.starting import start_bundle
+
+    for file in start_bundle(folder):
+        print_text(printable(str(file)))
+    say(f"next: usageaudit policy test {printable(str(folder))}")
+
+
+@policy_app.command("check", epilog=examples("usageaudit policy check", "usageaudit policy check ./our-policies"))
+def check(context: typer.Context, sources: SourcesArgument = None, format: FormatOption = None) -> None:  # noqa: A002
+    """Read policies and say everything that is wrong with them, or doubtful, with file, line and column."""
+    from usageaudit.policy import InvalidBundle, load_bundle
+
+    try:
+        bundle = load_bundle(_sources(context, sources))
+    except InvalidBundle as refused:
+        for diagnostic in refused.diagnostics:
+            say(diagnostic.render())
+        errors = sum(diagnostic.severity == "error" for diagnostic in refused.diagnostics)
+        say(f"error: the policies have {_counted(errors, 'error')}")
+        raise typer.Exit(BROKEN) from None
+    for warning in bundle.warnings:
+        say(warning.render())
+    tests = sum(len(policy.tests) for policy in bundle.policies)
+    if format is None and sys.stdout.isatty():
+        print_text(
+            f"{bundle.name}: {_counted(len(bundle.policies), 'policy')} with {_counted(tests, 'test')}, no errors"
+        )
+        return
+    row = (bundle.name, bundle.hash, len(bundle.policies), tests, len(bundle.warnings))
+    print_rows(("bundle", "hash", "policies", "tests", "warnings"), [row], format)
+
+
+@policy_app.command("test", epilog=examples("usageaudit policy test", "usageaudit policy test ./our-policies"))
+def run(context: typer.Context, sources: SourcesArgument = None, format: FormatOption = None) -> None:  # noqa: A002
+    """Run the tests that policies bring along; the exit code is 1 where one fails."""
+    from usageaudit.policy import load_bundle
+    from usageaudit.policy.testing import run_tests
+
+    bundle = load_bundle(_sources(context, sources))
+    outcomes = list(run_tests(bundle))
+    failed = [outcome for outcome in outcomes if not outcome.passed]
+    for outcome in failed:
+        say(printable(_failure(outcome)))
+    untested = [policy.id for policy in bundle.policies if not policy.tests]
+    if untested:
+        say(f"without a test: {', '.join(untested)}")
+    _print_tests(bundle, outcomes, len(failed), format)
+    if failed:
+        raise typer.Exit(FOUND_A_PROBLEM)
+
+
+def _failure(outcome: Outcome) -> str:
+    test = outcome.test
+    return f"{test.file}:{test.line}: {outcome.policy_id}: {test.name}: {outcome.problem}"
+
+
+def _print_tests(bundle: Bundle, outcomes: list[Outcome], failed: int, format: Format | None) -> None:  # noqa: A002
+    if format is None and sys.stdout.isatty():
+        passed = f"{_counted(len(outcomes) - failed, 'test')} passed"
+        print_text(f"{bundle.name}: {passed}{f', {failed} failed' if failed else ''}")
+        return
+    row = (bundle.name, bundle.hash, len(bundle.policies), len(outcomes), len(outcomes) - failed, failed)
+    print_rows(("bundle", "hash", "policies", "tests", "passed", "failed"), [row], format)
+
+
+@policy_app.command(
+    "explain",
+    epilog=examples(
+        "usageaudit policy explain events.ndjson",
+        "usageaudit policy explain - --policies ./our-policies < events.ndjson",
+        "usageaudit policy explain --event //claims/triage 0190b5c6-9a3e-7b1c-8f57-2f3d5a1c9e70",
+    ),
+)
+def explain(
+    context: typer.Context,
+    file: Annotated[
+        str | None, typer.Argument(metavar="FILE|-", help="Events, one a line; - is standard input.")
+    ] = None,
+    event: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="SOURCE ID", help="A recorded event, by the policies that judged it."),
+    ] = None,
+    policies: PoliciesOption = None,
+    store: StoreOption = None,
+    format: FormatOption = None,  # noqa: A002
+) -> None:
+    """Say for each event what every policy makes of it, what decided that, and which fields were missing.
+
+    A bad line is named with its number and what is wrong with it; the others are explained, and the exit code is 1.
+    """
+    from usageaudit.cli.explained import explain_lines, explain_recorded
+
+    if (file is None) == (event is None):
+        raise ConfigurationError("name a file of events, or - for standard input, or one recorded event with --event")
+    if event is not None:
+        if policies:
+            raise ConfigurationError("--event takes the policies that judged the event, so leave --policies out")
+        settings = settings_of(context, store=store)
+        _print_explained(explain_recorded(settings, *event), format)
+        return
+    from usageaudit.policy import load_bundle
+
+    bad: list[str] = []
+    bundle = load_bundle(settings_of(context, policies=policies).policies)
+    _print_explained(explain_lines(file or "-", bundle, bad), format)
+    for line in bad:
+        say(printable(line))
+    if bad:
+        raise typer.Exit(FOUND_A_PROBLEM)
+
+
+_COLUMNS = ("event_source", "event_id", "policies")
+_DETAILS = ("policy_id", "policy_version", "verdict", "missing_fields", "deciding", "exception_id")
+
+
+def _print_explained(explained: Iterable[Explained], format: Format | None) -> None:  # noqa: A002
+    """Print one object for each event, or, in a table, one row for each event and policy."""
+    chosen = format or (Format.table if sys.stdout.isatty() else Format.ndjson)
+    if chosen in (Format.json, Format.ndjson):
+        rows = (
+            (one.source, one.event_id, [dict(zip(_DETAILS, row, strict=True)) for row in one.rows()])
+            for one in explained
+        )
+        print_rows(_COLUMNS, rows, chosen)
+    else:
+        print_rows((*_COLUMNS[:2], *_DETAILS), _flat(explained), chosen)
+
+
+def _flat(explained: Iterable[Explained]) -> Iterator[tuple[object, ...]]:
+    for one in explained:
+        for row in one.rows():
+            yield (one.source, one.event_id, *(", ".join(cell) if isinstance(cell, tuple) else cell for cell in row))
+
+
+@policy_app.command("docs", epilog=examples("usageaudit policy docs ./our-policies > policies.md"))
+def docs(context: typer.Context, sources: SourcesArgument = None) -> None:
+    """Print a page of Markdown on the policies: what each says, why, and what it rests on."""
+    from usageaudit.policy import load_bundle
+    from usageaudit.policy.document import markdown
+
+    print_text(markdown(load_bundle(_sources(context, sources))))
+
+
+def _sources(context: typer.Context, sources: list[str] | None) -> tuple[str, ...]:
+    if not sources and Path("bundle.yaml").is_file():
+        return (".",)
+    return tuple(sources) if sources else settings_of(context).policies
+
+
+def _counted(number: int, noun: str) -> str:
+    if number == 1:
+        return f"1 {noun}"
+    return f"{number:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
