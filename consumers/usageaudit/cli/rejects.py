@@ -1,0 +1,111 @@
+"""`usageaudit rejects`: records that could not be decoded, and the bytes that were kept of them."""
+
+from __future__ import annotations
+
+import base64
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from usageaudit.cli.access import explaining_missing_tables, limits_of, reading
+from usageaudit.cli.examples import examples
+from usageaudit.cli.options import StoreOption  # noqa: TC001  Typer reads the annotations
+from usageaudit.cli.output import FormatOption, print_rows, print_text
+from usageaudit.cli.settings import settings_of
+from usageaudit.cli.text import printable
+from usageaudit.cli.values import text_of
+from usageaudit.errors import QueryError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from usageaudit.cli.settings import Settings
+    from usageaudit.stores.port import Rows
+
+TIME_FORMATS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"]
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+rejects_app = typer.Typer(no_args_is_help=True)
+
+_LIST = """SELECT ingest_time, topic, partition, offset, payload_bytes, error_path, error FROM rejects
+WHERE ingest_time >= {since:DateTime64(3, 'UTC')} ORDER BY ingest_time DESC, offset DESC LIMIT {limit:UInt32}"""
+_SHOW = """SELECT r.ingest_time AS ingest_time, r.topic AS topic, r.partition AS partition, r.offset AS offset,
+    r.payload_bytes AS payload_bytes, r.error_path AS error_path, r.error AS error,
+    if(p.kept, base64Encode(p.payload), NULL) AS payload
+FROM rejects AS r
+LEFT JOIN (SELECT DISTINCT stream, topic, partition, offset, payload, 1 AS kept FROM rejected_payloads) AS p
+    ON p.stream = r.stream AND p.topic = r.topic AND p.partition = r.partition AND p.offset = r.offset
+WHERE r.partition = {partition:UInt32} AND r.offset = {offset:UInt64}
+    AND ({topic:String} = '' OR r.topic = {topic:String})
+ORDER BY r.ingest_time DESC LIMIT 1"""
+
+
+@rejects_app.callback()
+def _rejects() -> None:
+    """Look at records that could not be decoded."""
+
+
+@rejects_app.command("list", epilog=examples("usageaudit rejects list", "usageaudit rejects list --since 2026-11-01"))
+def list_(
+    context: typer.Context,
+    since: Annotated[
+        datetime, typer.Option(metavar="TIME", formats=TIME_FORMATS, help="Only those recorded from then on, UTC.")
+    ] = _EPOCH,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Rows at most, the latest first.")] = 50,
+    store: StoreOption = None,
+    format: FormatOption = None,  # noqa: A002
+) -> None:
+    """List rejected records, the latest first, each with what is wrong with it."""
+    found = _ask(settings_of(context, store=store), _LIST, {"since": since.replace(tzinfo=UTC), "limit": limit})
+    print_rows(found.columns, found.rows, format)
+
+
+@rejects_app.command(
+    "show", epilog=examples("usageaudit rejects show 0 1234", "usageaudit rejects show 0 1234 --raw > record.bin")
+)
+def show(
+    context: typer.Context,
+    partition: Annotated[int, typer.Argument(min=0)],
+    offset: Annotated[int, typer.Argument(min=0)],
+    topic: Annotated[str, typer.Option(help="Topic of the record, where there are several.")] = "",
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write the bytes of the record as they were, and nothing else.")
+    ] = False,
+    store: StoreOption = None,
+    format: FormatOption = None,  # noqa: A002
+) -> None:
+    """Print a rejected record: what is wrong with it, and its bytes as long as they are kept.
+
+    The bytes may be anything: without --raw they are printed with control characters escaped.
+    """
+    place = {"partition": partition, "offset": offset, "topic": topic}
+    found = _ask(settings_of(context, store=store), _SHOW, place)
+    if not found.rows:
+        raise QueryError(f"no rejected record at partition {partition}, offset {offset}; see `usageaudit rejects list`")
+    row = dict(zip(found.columns, found.rows[0], strict=True))
+    payload = None if row["payload"] is None else base64.b64decode(row["payload"])
+    if raw:
+        if payload is None:
+            raise QueryError("the bytes of this record are no longer kept")
+        sys.stdout.buffer.write(payload)
+    elif format is None and sys.stdout.isatty():
+        _print_readably(row, payload)
+    else:
+        row["payload"] = None if payload is None else payload.decode("utf-8", "backslashreplace")
+        print_rows(tuple(row), [tuple(row.values())], format)
+
+
+def _print_readably(row: Mapping[str, Any], payload: bytes | None) -> None:
+    lines = [f"{name}: {printable(text_of(value))}" for name, value in row.items() if name != "payload"]
+    if payload is None:
+        lines.append("its bytes are no longer kept")
+    else:
+        lines += ["", printable(payload.decode("utf-8", "backslashreplace"), keep="\n\t")]
+    print_text("\n".join(lines))
+
+
+def _ask(settings: Settings, sql: str, parameters: Mapping[str, Any]) -> Rows:
+    with reading(settings) as store, explaining_missing_tables(store):
+        return store.query(sql, parameters, limits_of(settings))
