@@ -5,15 +5,15 @@ Operands are known; a result that does not exist is None. Nothing here raises fo
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from usageaudit.policy.language.times import EPOCH, MOMENT_MAX, MOMENT_MIN, duration, timestamp
+from usageaudit.policy.language.times import MOMENT_MAX, MOMENT_MIN, duration, timestamp
 from usageaudit.policy.language.types import INT_MAX, INT_MIN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection
     from datetime import tzinfo
 
     from usageaudit.policy.language.patterns import Pattern
@@ -23,51 +23,24 @@ _MICROSECOND = timedelta(microseconds=1)
 _DAY_0 = date(1970, 1, 1).toordinal()
 
 
-def conjunction(*values: bool | None) -> bool | None:
-    """Kleene's and."""
+def any_(values: Collection[bool | None]) -> bool | None:
+    """Kleene's or: true where one is, false where all are; none of them, false."""
+    return True if True in values else None if None in values else False
+
+
+def all_(values: Collection[bool | None]) -> bool | None:
+    """Kleene's and: false where one is, true where all are; none of them, true."""
     return False if False in values else None if None in values else True
 
 
-def disjunction(*values: bool | None) -> bool | None:
-    """Kleene's or."""
-    return True if True in values else None if None in values else False
+def one(values: Collection[bool | None]) -> bool | None:
+    """Whether exactly one is true; None as soon as one is unknown, as CEL fails as soon as one fails."""
+    return None if None in values else sum(map(bool, values)) == 1
 
 
 def negation(value: bool | None) -> bool | None:
     """Kleene's not."""
     return None if value is None else not value
-
-
-def exists(values: Iterable[bool | None]) -> bool | None:
-    """Kleene's or over the elements of a list; none of them, false."""
-    found: bool | None = False
-    for value in values:
-        if value:
-            return True
-        if value is None:
-            found = None
-    return found
-
-
-def all_(values: Iterable[bool | None]) -> bool | None:
-    """Kleene's and over the elements of a list; none of them, true."""
-    found: bool | None = True
-    for value in values:
-        if value is False:
-            return False
-        if value is None:
-            found = None
-    return found
-
-
-def exists_one(values: Iterable[bool | None]) -> bool | None:
-    """Whether exactly one is true; None as soon as one is unknown, as CEL fails as soon as one fails."""
-    count = 0
-    for value in values:
-        if value is None:
-            return None
-        count += value
-    return count == 1
 
 
 def _int(value: int) -> int | None:
@@ -140,8 +113,8 @@ def local(micros: int, zone: tzinfo) -> int | None:
     None where it lies outside of the years 1 to 9999.
     """
     try:
-        offset = (EPOCH + timedelta(microseconds=micros)).astimezone(zone).utcoffset()
-    except (OverflowError, ValueError):
+        offset = datetime.fromtimestamp(micros // 1_000_000, zone).utcoffset()
+    except (OverflowError, ValueError, OSError):
         return None
     return None if offset is None else moment(micros + offset // _MICROSECOND)
 
@@ -163,12 +136,10 @@ def lower_ascii(text: str) -> str:
 
 
 OPERATIONS: dict[str, Callable[..., object]] = {
-    "op_conjunction": conjunction,
-    "op_disjunction": disjunction,
-    "op_negation": negation,
-    "op_exists": exists,
+    "op_any": any_,
     "op_all": all_,
-    "op_exists_one": exists_one,
+    "op_one": one,
+    "op_negation": negation,
     "op_add_int": add_int,
     "op_subtract_int": subtract_int,
     "op_multiply_int": multiply_int,
