@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -46,7 +48,7 @@ ANSWERS: list[tuple[str, dict[str, str], list[tuple[Any, ...]]]] = [
     ),
     ("tokens-by-day", {"since": "2026-04-04"}, [("2026-04-04", "anthropic", "claude", 1, None, None)]),
     (
-        "violations-by-week",
+        "violations-by-policy",
         {},
         [
             ("2026-03-02", "hygiene/burst", "medium", "enforce", None, 1, 0),
@@ -282,7 +284,7 @@ SERVED = {
     "usage-by-application": {USAGE},
     "cost-by-team": {USAGE},
     "tokens-by-day": {USAGE},
-    "violations-by-week": {VIOLATIONS, "findings_log"},
+    "violations-by-policy": {VIOLATIONS, "findings_log"},
     "declaration-coverage": {UNDECIDED, USAGE},
     "undeclared-fields": {UNDECIDED},
     "history-of-application": {USAGE, VIOLATIONS, UNDECIDED, "findings_log"},
@@ -359,3 +361,12 @@ def test_no_parameter_has_the_name_of_a_setting(empty: Store) -> None:
     used = {parameter.name for query in named_queries().values() for parameter in query.parameters}
     assert "limit" in settings
     assert used & settings == set()
+
+
+PAGE = Path(__file__).parents[2] / "docs" / "analytics.md"
+
+
+@pytest.mark.parametrize("sql", re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL))
+def test_the_examples_of_the_documentation_run(store: Store, sql: str) -> None:
+    """Every SQL example on the page for analysts is accepted and only reads."""
+    assert store.query(sql).columns

@@ -48,7 +48,7 @@ def example(
 @schema_app.command("sql", epilog=examples("usageaudit schema sql"))
 def sql() -> None:
     """Print the views and tables for SQL, with the meaning of every column."""
-    from usageaudit.stores.documentation import sql_reference
+    from usageaudit.ledger.documentation import sql_reference
 
     print_text(sql_reference())
 

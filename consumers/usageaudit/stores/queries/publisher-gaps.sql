@@ -1,4 +1,4 @@
--- Numbers that a publisher gave and that never arrived: events lost before the stream, as ranges.
+-- Numbers that a publisher gave and that were never accepted: events lost before the stream, or refused.
 -- since Date = 1970-01-01: only publishers with an event on or after this day, UTC
 SELECT
     event_source,

@@ -1,0 +1,39 @@
+"""The files of migrations: numbered without a gap, safe to repeat, and unchanged once they are out."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from usageaudit.stores.migrate import Migration, migrations
+
+REPEATABLE = re.compile(
+    r"CREATE TABLE IF NOT EXISTS \w+"
+    r"|CREATE (OR REPLACE VIEW|VIEW IF NOT EXISTS) \w+"
+    r"|DROP (TABLE|VIEW) IF EXISTS \w+"
+    r"|ALTER TABLE \w+ (ADD (COLUMN|INDEX|PROJECTION) IF NOT EXISTS|DROP (COLUMN|INDEX|PROJECTION) IF EXISTS"
+    r"|MODIFY (COLUMN|SETTING|TTL|COMMENT)) "
+)
+
+
+def test_migrations_are_numbered_from_one_on() -> None:
+    """Each migration has the number after the one before it."""
+    assert [migration.version for migration in migrations()] == list(range(1, len(migrations()) + 1))
+
+
+@pytest.mark.parametrize("migration", migrations(), ids=lambda migration: migration.name)
+def test_every_statement_may_be_run_again(migration: Migration) -> None:
+    """An interrupted migration is run again from its start, so each statement says what if it is done already."""
+    assert migration.statements
+    for statement in migration.statements:
+        assert REPEATABLE.match(statement), statement
+
+
+def test_statements_end_at_a_semicolon_at_the_end_of_a_line() -> None:
+    """A semicolon within a line, as in a string, ends nothing; comments are whole lines and are left out."""
+    text = "-- a comment;\nCREATE TABLE a (s String DEFAULT ';x');\n\n-- another\nDROP TABLE IF EXISTS b;\n"
+    assert Migration(1, "0001_a.sql", text).statements == (
+        "CREATE TABLE a (s String DEFAULT ';x')",
+        "DROP TABLE IF EXISTS b",
+    )
