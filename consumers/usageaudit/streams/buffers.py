@@ -20,12 +20,13 @@ class Buffer:
 
     `covered` is the offset at which the next batch begins, `position` the one at which fetching goes on: beyond the
     last record where control records follow it. `since` is the monotonic time in seconds of the first record, or of
-    the first step over control records alone.
+    the first step over control records alone; `served` that of the last cut, so that partitions take turns.
     """
 
     covered: int
     position: int
     since: float = 0.0
+    served: float = 0.0
     bytes: int = 0
     records: list[Record] = field(default_factory=list)
 
@@ -58,8 +59,9 @@ class Buffer:
         """Tell whether the next batch can't grow any more."""
         return len(self.records) >= limits.records or self.bytes >= limits.bytes
 
-    def cut(self, limits: BatchLimits) -> tuple[list[Record], int]:
+    def cut(self, limits: BatchLimits, now: float) -> tuple[list[Record], int]:
         """Take the records of the next batch and the offset at which it ends; a single record may exceed the bytes."""
+        self.served = now
         count = self._fitting(limits)
         taken, self.records = self.records[:count], self.records[count:]
         self.bytes = self.bytes - total_bytes(taken) if self.records else 0

@@ -33,10 +33,11 @@ _GROUP = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 @dataclass(slots=True)
 class _Progress:
-    """Where the next batch of a partition begins, and since when there has been something for it."""
+    """Where a partition's next batch begins, since when there has been something for it, and when the last one left."""
 
     covered: int
     since: float | None = None
+    served: float = 0.0
 
 
 @dataclass(slots=True)
@@ -134,7 +135,7 @@ class EmbeddedStream:
         return Partition(self._log.identity, self.address.topic, number)
 
     def _next_due(self, now: float) -> int | None:
-        """Return the partition whose records have waited longest, of those with enough of them or for long enough.
+        """Return the partition that was served longest ago, of those with enough records or some for long enough.
 
         Raises RetentionOvertook.
         """
@@ -145,7 +146,7 @@ class EmbeddedStream:
                 continue
             progress.since = now if progress.since is None else progress.since
             if waiting >= self.limits.records or now >= progress.since + self.limits.seconds:
-                due[number] = progress.since
+                due[number] = progress.served
         return min(due, key=lambda number: due[number], default=None)
 
     def _read(self, number: int) -> Batch | None:
@@ -160,7 +161,7 @@ class EmbeddedStream:
         records = [Record(record.offset, record.timestamp, record.value, record.headers) for record in stored]
         while len(records) > 1 and total_bytes(records) > self.limits.bytes:
             records.pop()
-        progress.covered = records[-1].offset + 1
+        progress.covered, progress.served = records[-1].offset + 1, time.monotonic()
         if progress.covered >= end:
             progress.since = None  # what is left, if anything, came after `end` was asked for
         return Batch(self._partition(number), records, progress.covered)

@@ -52,6 +52,17 @@ def fetch_faster(consumer: Any) -> bool:
     return fits()
 
 
+def free_parked(consumer: Any) -> None:
+    """Let the next poll deliver records that were set aside while their partition was paused.
+
+    kafka-python looks for them only while it has no other records at hand, and takes those it has used up for some:
+    without this a partition that was paused in the middle of a fetch can stay silent for ever after it is resumed.
+    """
+    fetcher = consumer._fetcher  # noqa: SLF001
+    if not fetcher._next_partition_records:  # noqa: SLF001
+        fetcher._next_partition_records = None  # noqa: SLF001
+
+
 class Clients:
     """Makes a consumer's network client and remembers it, since it knows the metadata of the cluster."""
 

@@ -26,6 +26,7 @@ log = structlog.get_logger("usageaudit.stream")
 
 COMMIT_SECONDS = 10.0
 LATER_COMMIT_SECONDS = 1.0
+RETRY_SECONDS = 0.1
 FILLING_TIMES = 5
 """How many times longer than the limits' seconds a partition that lags behind may take to fill a batch."""
 AWAY_SECONDS = 30.0
@@ -126,8 +127,8 @@ class KafkaStream:
         while (left := until - time.monotonic()) > 0:
             try:
                 self._member.poll(left, MOST_RECORDS)
-            except OutOfRange:
-                pass  # an answer that was under way; asking again gives it again
+            except (OutOfRange, StreamUnavailable):
+                time.sleep(min(left, RETRY_SECONDS))  # `poll` meets it again, and tells
             finally:
                 self._take_changes()
 
@@ -248,7 +249,7 @@ class KafkaStream:
                 held.buffer.advance(self._member.position(number), now)
 
     def _next_due(self, now: float) -> int | None:
-        """Return the partition whose batch has waited longest, of those that are complete.
+        """Return the partition that was served longest ago, of those that have a complete batch.
 
         Raises RetentionOvertook for a partition of which everything before the gap was delivered.
         """
@@ -261,7 +262,7 @@ class KafkaStream:
             if not held.buffer.pending and held.gap is not None:
                 raise held.gap
             if held.buffer.pending and self._is_due(number, held, held.buffer, now):
-                due[number] = held.buffer.since
+                due[number] = held.buffer.served
         return min(due, key=lambda number: due[number], default=None)
 
     def _is_due(self, number: int, held: _Held, buffer: Buffer, now: float) -> bool:
@@ -286,8 +287,9 @@ class KafkaStream:
         held = self._held[number]
         if held.buffer is None:
             return None
-        held.buffer.advance(self._member.position(number), time.monotonic())
-        records, next_offset = held.buffer.cut(self.limits)
+        now = time.monotonic()
+        held.buffer.advance(self._member.position(number), now)
+        records, next_offset = held.buffer.cut(self.limits, now)
         self._filling_since = None
         return Batch(self._partition(number), records, next_offset)
 

@@ -24,6 +24,8 @@ from kafka.errors import (
     CommitFailedError,
     CorruptRecordError,
     FencedInstanceIdError,
+    InconsistentGroupProtocolError,
+    InvalidSessionTimeoutError,
     KafkaConfigurationError,
     KafkaError,
     KafkaTimeoutError,
@@ -38,7 +40,7 @@ from kafka.errors import (
 from kafka.structs import MemberState, OffsetAndMetadata
 
 from usageaudit.errors import ConfigurationError, StreamUnavailable
-from usageaudit.streams.fetching import Clients, fetch_faster, record_of
+from usageaudit.streams.fetching import Clients, fetch_faster, free_parked, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -100,6 +102,7 @@ class GroupConsumer:
     def __init__(self, address: KafkaStreamAddress, group: str, limits: BatchLimits) -> None:
         self._address, self._group, self._topic = address, group, address.topic
         self._clients = Clients()
+        self._identity = ""
         with _said_by_the_client() as said:
             try:
                 self._consumer: Any = KafkaConsumer(**_settings(address, group, limits), kafka_client=self._clients)
@@ -118,9 +121,14 @@ class GroupConsumer:
             raise
 
     def identity(self) -> str:
-        """Return the topic's id, which a recreated topic does not share, as far as the client has heard of it."""
+        """Return the topic's id, which a recreated topic does not share, as far as the client has heard of it.
+
+        Brokers before 2.8 give topics no id: the cluster's id and the topic's name are taken then.
+        """
         topic_id = self._cluster.topic_id(self._topic)
-        return str(topic_id) if topic_id is not None and topic_id.int else f"{self._cluster.cluster_id}/{self._topic}"
+        if topic_id is not None and topic_id.int:
+            self._identity = str(topic_id)
+        return self._identity or f"{self._cluster.cluster_id}/{self._topic}"
 
     def changes(self) -> Iterator[Change]:
         """Yield the changes of the assignment since the last call, oldest first."""
@@ -132,6 +140,7 @@ class GroupConsumer:
 
         Raises OutOfRange, and StreamUnavailable for what waiting does not help against.
         """
+        free_parked(self._consumer)
         try:
             fetched = self._consumer.poll(timeout_ms=max(0, round(seconds * 1000)), max_records=most)
         except OffsetOutOfRangeError as error:
@@ -139,14 +148,8 @@ class GroupConsumer:
             raise OutOfRange(partition.partition, offset) from None
         except (NoOffsetForPartitionError, RetriableError):
             return {}
-        except (
-            CorruptRecordError,
-            UnsupportedCodecError,
-            LogTruncationError,
-            FencedInstanceIdError,
-            AuthorizationError,
-        ) as error:
-            raise StreamUnavailable(self._hopeless(error)) from error
+        except KafkaError as error:
+            raise StreamUnavailable(self._explain(error)) from error
         if self._unpacked:
             return {partition.partition: records for partition, records in fetched.items()}
         return {
@@ -167,8 +170,9 @@ class GroupConsumer:
 
     def position(self, number: int) -> int:
         """Return the offset that is fetched next: behind what was delivered, and behind control records."""
-        position: int = self._consumer.position(self._partition(number), timeout_ms=0)
-        return position
+        with self._asking("the position"):
+            position: int = self._consumer.position(self._partition(number), timeout_ms=0)
+            return position
 
     def caught_up(self, number: int) -> bool:
         """Tell whether everything was delivered that the last fetch said there is."""
@@ -203,8 +207,6 @@ class GroupConsumer:
                 self._consumer.commit(wanted, timeout_ms=seconds * 1000)
             except (CommitFailedError, RebalanceInProgressError) as error:
                 raise NotCommitted from error
-            except FencedInstanceIdError as error:
-                raise StreamUnavailable(self._hopeless(error)) from error
 
     def membership_lost(self) -> bool:
         """Tell whether the group has put this member out, whatever it was assigned."""
@@ -245,35 +247,34 @@ class GroupConsumer:
                 f"{self._topic} --partitions 4 --replication-factor 3), or name another one in the URL with ?topic="
             )
 
-    def _hopeless(self, error: Exception) -> str:
-        """Say what is wrong where trying again does not help."""
-        what = f"{self._address}, topic {self._topic}: "
+    def _explain(self, error: KafkaError) -> str:
+        """Say what is wrong and what to do, for errors that trying again does not mend."""
+        group = self._group
         match error:
             case FencedInstanceIdError():
-                instance = self._address.instance
-                return f"{what}another process joined group {self._group} as instance={instance}; give each its own"
+                why = f"another process joined group {group} as instance={self._address.instance}; give each its own"
             case AuthorizationError():
-                return f"{what}the login lacks a right: READ on the topic and on group {self._group} ({error})"
+                why = f"the login lacks a right: it needs READ on the topic and on group {group}"
+            case InconsistentGroupProtocolError():
+                why = f"group {group} has members of another kind; read as another group with ?group="
+            case InvalidSessionTimeoutError():
+                why = "the brokers allow no such session_timeout_ms (group.min.session.timeout.ms and the maximum)"
             case UnsupportedCodecError():
-                return f"{what}records are compressed with a codec that is not installed here: {error}"
+                why = "records are compressed with a codec that is not installed here"
+            case CorruptRecordError():
+                why = "a record batch is damaged; if it is so on the broker's disk, restore it from a replica"
             case LogTruncationError():
-                return (
-                    f"{what}the brokers lost records that they had acknowledged ({error}), after an unclean leader "
-                    "election; offsets are used a second time, so read on from a new topic"
-                )
-        return f"{what}a record batch is damaged ({error}); if it is on the broker's disk, restore it from a replica"
+                why = "the brokers lost records after an unclean election; offsets are used twice, so take a new topic"
+            case _:
+                why = "is a broker down, or has the topic been deleted?"
+        return f"{self._address}, topic {self._topic}: {why} ({type(error).__name__}: {str(error)[:300]})"
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
         try:
             yield
-        except AuthorizationError as error:
-            raise StreamUnavailable(self._hopeless(error)) from error
         except KafkaError as error:
-            raise StreamUnavailable(
-                f"{self._address}, topic {self._topic}: {what} failed ({error}); is a broker down, or has the topic "
-                "been deleted?"
-            ) from error
+            raise StreamUnavailable(f"{what} could not be had: {self._explain(error)}") from error
 
 
 def _settings(address: KafkaStreamAddress, group: str, limits: BatchLimits) -> dict[str, Any]:
