@@ -60,11 +60,15 @@ def parse_store_url(url: str) -> EmbeddedAddress | ClickHouseAddress:
 
 
 def _clickhouse_address(url: str) -> ClickHouseAddress:
+    # Without its parts: where a password is not encoded, any of them may be a piece of it.
+    unreadable = ConfigurationError(f"the store's URL can't be read: {_ESCAPED}; {_FORMS}")
     try:
         parts = urlsplit(url)
         port, host = parts.port, parts.hostname
     except ValueError:
-        raise ConfigurationError(f"the store's URL can't be read: {_ESCAPED}; {_FORMS}") from None
+        raise unreadable from None
+    if "@" in parts.path + parts.query + parts.fragment:
+        raise unreadable
     options = _options(parts)
     secure = _flag("secure", options.pop("secure", "1" if parts.scheme == "clickhouses" else "0"))
     if not host:
