@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.ledger_rows import EMBEDDED, SERVER, insert, migrated_store, plain, reads
+from tests.ledger_rows import EMBEDDED, SERVER, accepted, insert, migrated_store, plain, reads
 from tests.ledger_world import ART5, BUNDLE, BURST, FACE, GAP, HINT, WORLD
 from usageaudit.events.fields import EVENT_FIELDS
 from usageaudit.stores.queries import named_queries
@@ -370,3 +371,35 @@ PAGE = Path(__file__).parents[2] / "docs" / "analytics.md"
 def test_the_examples_of_the_documentation_run(store: Store, sql: str) -> None:
     """Every SQL example on the page for analysts is accepted and only reads."""
     assert store.query(sql).columns
+
+
+def numbers(pick: random.Random) -> list[int]:
+    """Return the numbers of a publisher's events: some are missing, and some are there twice."""
+    last = pick.randint(1, 40)
+    return [number for number in range(1, last + 1) for _ in range(pick.choice([0, 1, 1, 1, 1, 2]))]
+
+
+def missing_ranges(sequence: list[int]) -> tuple[tuple[int, int], ...]:
+    """Return the runs of numbers from 1 on that are not there."""
+    missing = [number for number in range(1, max(sequence)) if number not in sequence]
+    firsts = [number for number in missing if number - 1 not in missing]
+    return tuple((first, next(n for n in range(first, max(sequence)) if n + 1 not in missing)) for first in firsts)
+
+
+def test_gaps_are_the_numbers_that_are_not_there(empty: Store) -> None:
+    """For any publishers, complete or not, the ranges are exactly the missing numbers below the highest."""
+    pick = random.Random(7)
+    publishers = {f"p{index}": found for index in range(60) if (found := numbers(pick))}
+    publishers |= {"complete": [1, 2, 3], "first missing": [2], "one doubled, one missing": [1, 2, 2, 4]}
+    events = [
+        accepted(f"{instance}/{place}", "2026-03-02 10:00:00", publisher_instance=instance, publisher_sequence=number)
+        for instance, sequence in publishers.items()
+        for place, number in enumerate(sequence)
+    ]
+    insert(empty, events)
+    query = named_queries()["publisher-gaps"]
+    found = empty.query(query.sql, query.defaults)
+    empty.execute("TRUNCATE TABLE ledger")
+    ranges = {instance: ranges for _, instance, _, _, _, ranges, _ in plain(found)}
+    expected = {instance: missing_ranges(sequence) for instance, sequence in publishers.items()}
+    assert ranges == {instance: runs for instance, runs in expected.items() if runs}

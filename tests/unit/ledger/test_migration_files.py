@@ -37,3 +37,14 @@ def test_statements_end_at_a_semicolon_at_the_end_of_a_line() -> None:
         "CREATE TABLE a (s String DEFAULT ';x')",
         "DROP TABLE IF EXISTS b",
     )
+
+
+RELEASED = {
+    "0001_tables.sql": "42a724ffddd1a5cfcd92b09f121cc315c0452865619dd3641d50dcbaa043abfc",
+    "0002_views.sql": "3dc9eab15b6dea27951c4cb9ca740b8a48d53fd04ba0de63319d786051416ece",
+}
+
+
+def test_a_migration_never_changes() -> None:
+    """A store that has applied a migration refuses another text under its number: changes are new migrations."""
+    assert {migration.name: migration.digest for migration in migrations()} == RELEASED

@@ -1,5 +1,15 @@
 -- Numbers that a publisher gave and that were never accepted: events lost before the stream, or refused.
 -- since Date = 1970-01-01: only publishers with an event on or after this day, UTC
+WITH incomplete AS
+(
+    -- Numbers from 1 on without a gap have this count and this sum; only the others are looked at one by one.
+    SELECT event_source, publisher_instance
+    FROM usage_events
+    WHERE isNotNull(publisher_instance) AND isNotNull(publisher_sequence)
+    GROUP BY event_source, publisher_instance
+    HAVING max(publisher_sequence) != count()
+        OR sum(toUInt128(publisher_sequence)) * 2 != toUInt128(count()) * (count() + 1)
+)
 SELECT
     event_source,
     publisher_instance,
@@ -27,7 +37,7 @@ FROM
             toInt64(assumeNotNull(publisher_sequence)) AS sequence,
             max(event_time) AS latest
         FROM usage_events
-        WHERE isNotNull(publisher_instance) AND isNotNull(publisher_sequence)
+        WHERE (event_source, publisher_instance) IN incomplete AND isNotNull(publisher_sequence)
         GROUP BY event_source, publisher_instance, sequence
     )
 )
