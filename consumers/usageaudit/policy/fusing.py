@@ -8,12 +8,15 @@ put under another field in turn. Each field of the event is read once, and a mis
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from usageaudit.policy.extracting import extraction
-from usageaudit.policy.language import BOOL, Field, Node, Origin, Source, Span, equality, fields_read, terms
+from usageaudit.policy.indexing import Rule, Way, choose
+from usageaudit.policy.language import BOOL, Field, Node, Origin, Source, Span, fields_read
+from usageaudit.policy.lookups import Patterns
 from usageaudit.policy.model import NOT_REGISTERED
 from usageaudit.policy.python import TRUE, Constants, Lowered, execute, local, lower
 from usageaudit.policy.remembering import key_of
@@ -23,17 +26,13 @@ from usageaudit.verdicts import CLEAN
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from usageaudit.policy.language import Path, Scalar
-    from usageaudit.policy.model import Policy, RegistryEntry, Revision
+    from usageaudit.policy.language import Scalar
+    from usageaudit.policy.model import RegistryEntry, Revision
     from usageaudit.verdicts import Verdicts
 
 Key = tuple[Any, ...]
 """What the missing fields of an undecided rule depend on."""
 Settle = Callable[..., "Verdicts"]
-SMALL = 6
-"""So many rules are tested one after another rather than found through a table."""
-MAX_LEVELS = 3
-"""So many tables lie below each other."""
 
 
 def _required() -> dict[Node, Lowered]:
@@ -52,32 +51,6 @@ def _total(name: str) -> Lowered:
 
 
 REQUIRED = _required()
-
-
-@dataclass(frozen=True, slots=True)
-class Test:
-    """A part of a condition that must hold for it to hold: a field equals one of some values."""
-
-    node: Node
-    path: Path
-    values: frozenset[Scalar]
-
-    def passes(self, path: Path, value: Scalar) -> bool:
-        """Tell whether this is a test of a field, passed by a value."""
-        return self.path == path and value in self.values
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Rule:
-    """A revision of a policy, with the tests that must hold for it to hold."""
-
-    policy: Policy
-    revision: Revision
-    tests: tuple[Test, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        found = ((term, equality(term)) for term in terms(self.revision.when.root))
-        object.__setattr__(self, "tests", tuple(Test(term, *test) for term, test in found if test is not None))
 
 
 def fuse(rules: Iterable[Rule], registry: Mapping[str, RegistryEntry], settle: Settle) -> Callable[..., Verdicts]:
@@ -104,9 +77,12 @@ class _Fusing:
         self._rules = rules
         self._constants = Constants()
         self._functions: dict[str, str] = {}
+        self._keys: dict[int, tuple[str, frozenset[str]]] = {}
         self._constants.namespace |= {
             "settle": settle,
             "CLEAN": CLEAN,
+            "bisect_left": bisect_left,
+            "bisect_right": bisect_right,
             "registered": registry.get,
             "not_registered": NOT_REGISTERED,
         }
@@ -154,53 +130,136 @@ class _Fusing:
             whole.add(self._open(number), "    ")
         return whole
 
-    def _dispatch(self, rules: list[int], given: dict[Node, Lowered], done: tuple[Path, ...]) -> _Code:
-        """Return the code that tests rules; `given` are parts known to be true, `done` the fields looked up before."""
-        chosen = _choose(self._rules, rules, done) if len(rules) > SMALL and len(done) < MAX_LEVELS else {}
+    def _dispatch(self, rules: list[int], given: Mapping[Node, Lowered], done: tuple[Way, ...]) -> _Code:
+        """Return the code that tests rules; `given` are parts known to be true, `done` what was looked up before."""
+        chosen = choose(self._rules, rules, done)
+        looked_up = {number for numbers in chosen.values() for number in numbers}
         code = _Code()
         for number in rules:
-            if number not in chosen:
+            if number not in looked_up:
                 code.add(self._test(number, given))
-        fields: dict[Path, list[int]] = {}
-        for number, path in chosen.items():
-            fields.setdefault(path, []).append(number)
-        for path, numbers in fields.items():
-            code.add(self._table(path, numbers, given, (*done, path)))
+        for way, numbers in chosen.items():
+            unknown = self._dispatch(numbers, given, (*done, way))
+            match way.kind:
+                case "equal":
+                    code.add(self._equal(way, numbers, given, (*done, way), unknown))
+                case "member":
+                    code.add(self._member(way, numbers, given, unknown))
+                case "match":
+                    code.add(self._match(way, numbers, given, unknown))
+                case _:
+                    code.add(self._beyond(way, numbers, given, unknown))
         return code
 
-    def _table(self, path: Path, rules: list[int], given: dict[Node, Lowered], done: tuple[Path, ...]) -> _Code:
-        """Return the code that looks a field's value up and goes on with the rules that it leaves."""
+    def _equal(
+        self, way: Way, rules: list[int], given: Mapping[Node, Lowered], done: tuple[Way, ...], unknown: _Code
+    ) -> _Code:
+        """Return the code that goes on with the rules that a field's value leaves."""
         by_value: dict[Scalar, list[int]] = {}
         for number in rules:
-            for value in _values(self._rules[number], path):
+            for value in self._rules[number].clue(way).values:
                 by_value.setdefault(value, []).append(number)
         made: dict[tuple[int, ...], _Code] = {}
-        bodies: dict[Scalar | None, _Code] = {None: self._dispatch(rules, given, done)}
+        bodies: dict[Scalar | None, _Code] = {None: unknown}
         for value, numbers in by_value.items():
-            true = [(n, i) for n in numbers for i, test in enumerate(self._rules[n].tests) if test.passes(path, value)]
-            key = tuple(part for pair in true for part in pair)
+            key = tuple(numbers)
             if key not in made:
-                nodes = {self._rules[number].tests[index].node: TRUE for number, index in true}
-                made[key] = self._dispatch(numbers, {**given, **nodes}, done)
+                true = {self._rules[number].clue(way).term: TRUE for number in numbers}
+                made[key] = self._dispatch(numbers, {**given, **true}, done)
             bodies[value] = made[key]
-        return self._look_up(path, bodies)
-
-    def _look_up(self, path: Path, bodies: Mapping[Scalar | None, _Code]) -> _Code:
-        """Return the code that calls the body that belongs to a field's value; each body becomes a function."""
         names = sorted(set[str]().union(*(body.names for body in bodies.values())))
-        parameters = ", ".join(("violated", "undecided", *names))
-        table = {value: self._function(parameters, body) for value, body in bodies.items()}
-        get = f"table_{len(self._functions)}"
-        self._constants.namespace[get] = table.get
-        lines = [f"found = {get}({local(path)})", "if found is not None:", f"    found({parameters})"]
-        return _Code(lines, {*names, local(path)})
+        table = {value: self._function(names, body) for value, body in bodies.items()}
+        get = self._named("table", table.get)
+        subject = lower(way.subject, self._constants)
+        lines = [f"found = {get}({subject.value})", "if found is not None:", f"    found({_parameters(names)})"]
+        return _Code(lines, {*names, *subject.names})
 
-    def _function(self, parameters: str, body: _Code) -> Callable[..., None]:
-        source = f"({parameters}):\n" + "\n".join(f"    {line}" for line in body.lines)
+    def _member(self, way: Way, rules: list[int], given: Mapping[Node, Lowered], unknown: _Code) -> _Code:
+        """Return the code that tests the rules to which an element of a list leads, each once."""
+        names, tests = self._tests(way, rules, given, unknown)
+        table: dict[Scalar, tuple[Callable[..., None], ...]] = {}
+        for number in rules:
+            for value in self._rules[number].clue(way).values:
+                table[value] = (*table.get(value, ()), tests[number])
+        subject = lower(way.subject, self._constants)
+        keys, get = self._named("keys", frozenset(table)), self._named("get", table.get)
+        arguments = _parameters(names)
+        lines = [
+            f"if {subject.unknown}:",
+            f"    {self._call(names, unknown)}",
+            f"elif not {keys}.isdisjoint({subject.known}):",
+            f"    for found in {{test for element in {subject.known} for test in {get}(element, ())}}:",
+            f"        found({arguments})",
+        ]
+        return _Code(lines, {*names, *subject.names})
+
+    def _match(self, way: Way, rules: list[int], given: Mapping[Node, Lowered], unknown: _Code) -> _Code:
+        """Return the code that tests the rules whose patterns are in a text."""
+        names, tests = self._tests(way, rules, given, unknown)
+        entries = [
+            (str(next(iter(self._rules[number].clue(way).values))), number if self._rules[number].whole else test)
+            for number, test in tests.items()
+        ]
+        patterns = self._named("patterns", Patterns(entries))
+        subject = lower(way.subject, self._constants)
+        lines = [
+            f"found = None if {subject.unknown} else {patterns}[{subject.known}]",
+            "if found is None:",
+            f"    {self._call(names, unknown)}",
+            "else:",
+            "    violated.extend(found[0])",
+        ]
+        if not all(self._rules[number].whole for number in rules):
+            lines.append(f"    for test in found[1]: test({_parameters(names)})")
+        return _Code(lines, {*names, *subject.names})
+
+    def _beyond(self, way: Way, rules: list[int], given: Mapping[Node, Lowered], unknown: _Code) -> _Code:
+        """Return the code that tests the rules whose bounds a number is beyond."""
+        names, tests = self._tests(way, rules, given, unknown)
+        upwards = way.kind in (">", ">=")
+        search = "bisect_left" if way.kind in (">", "<=") else "bisect_right"
+        subject = lower(way.subject, self._constants, REQUIRED)
+        lines = [f"number = {subject.value}", "if number is None:", f"    {self._call(names, unknown)}", "else:"]
+        for whole in (True, False):
+            numbers = [number for number in rules if self._rules[number].whole is whole]
+            bound = {number: next(iter(self._rules[number].clue(way).values)) for number in numbers}
+            numbers.sort(key=lambda number: bound[number])
+            if not numbers:
+                continue
+            bounds = self._named("bounds", tuple(bound[number] for number in numbers))
+            at = f"{search}({bounds}, number)"
+            held = self._named("rules", tuple(numbers) if whole else tuple(tests[number] for number in numbers))
+            reached = f"{held}[:{at}]" if upwards else f"{held}[{at}:]"
+            test = f"violated.extend({reached})" if whole else f"for test in {reached}: test({_parameters(names)})"
+            nearest = f"number {way.kind} {bounds}[{0 if upwards else -1}]"
+            lines.append(f"    if {nearest}: {test}")
+        return _Code(lines, {*names, *subject.names})
+
+    def _tests(
+        self, way: Way, rules: list[int], given: Mapping[Node, Lowered], unknown: _Code
+    ) -> tuple[list[str], dict[int, Callable[..., None]]]:
+        """Return a function for each rule that tests the rest of it, and the names that all of them are given."""
+        bodies = {number: self._test(number, {**given, self._rules[number].clue(way).term: TRUE}) for number in rules}
+        names = sorted(unknown.names.union(*(body.names for body in bodies.values())))
+        return names, {number: self._function(names, body) for number, body in bodies.items()}
+
+    def _call(self, names: list[str], body: _Code) -> str:
+        if not body.lines:
+            return "pass"
+        return f"{self._named('unknown', self._function(names, body))}({_parameters(names)})"
+
+    def _named(self, what: str, value: object) -> str:
+        name = f"{what}_{len(self._constants.namespace)}"
+        self._constants.namespace[name] = value
+        return name
+
+    def _function(self, names: list[str], body: _Code) -> Callable[..., None]:
+        """Return a function with a body; one that was made before is used again."""
+        lines = body.lines or ["pass"]
+        source = f"({_parameters(names)}):\n" + "\n".join(f"    {line}" for line in lines)
         if source not in self._functions:
-            name = f"rules_{len(self._functions)}"
-            execute(f"def {name}{source}", self._constants.namespace)
-            self._functions[source] = name
+            self._functions[source] = self._named("test", None)
+            execute(f"def {self._functions[source]}{source}", self._constants.namespace)
         function: Callable[..., None] = self._constants.namespace[self._functions[source]]  # type: ignore[assignment]
         return function
 
@@ -223,9 +282,11 @@ class _Fusing:
         return code
 
     def _undecided(self, number: int) -> _Code:
-        rule = self._rules[number]
-        conditions = [c.root for c in (rule.policy.applies, rule.revision.when) if c is not None]
-        key, names = key_of(conditions, self._constants)
+        if number not in self._keys:
+            rule = self._rules[number]
+            conditions = [c.root for c in (rule.policy.applies, rule.revision.when) if c is not None]
+            self._keys[number] = key_of(conditions, self._constants)
+        key, names = self._keys[number]
         return _Code([f"undecided.append(({number}, {key}))"], set(names))
 
     def _open(self, number: int) -> _Code:
@@ -249,25 +310,5 @@ def _in_force(revision: Revision) -> list[str]:
     return tests
 
 
-def _values(rule: Rule, path: Path) -> frozenset[Scalar]:
-    """Return the values of a field under which a rule can hold, by its narrowest test."""
-    return min((test.values for test in rule.tests if test.path == path), key=len)
-
-
-def _choose(rules: list[Rule], numbers: list[int], done: tuple[Path, ...]) -> dict[int, Path]:
-    """Return for each rule that has one the field to look it up by.
-
-    A field that many values are asked for tells more rules apart than one that only few are asked for; a test for
-    many values puts its rule under each of them.
-    """
-    asked: dict[Path, set[Scalar]] = {}
-    for number in numbers:
-        for path in {test.path for test in rules[number].tests} - set(done):
-            asked.setdefault(path, set()).update(_values(rules[number], path))
-    chosen: dict[int, Path] = {}
-    for number in numbers:
-        rule = rules[number]
-        paths = sorted({test.path for test in rule.tests} - set(done))
-        if paths:
-            chosen[number] = max(paths, key=lambda path: len(asked[path]) / len(_values(rule, path)))
-    return chosen
+def _parameters(names: list[str]) -> str:
+    return ", ".join(("violated", "undecided", *names))

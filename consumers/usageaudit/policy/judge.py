@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from usageaudit.policy.explain import PolicyExplainer
-from usageaudit.policy.fusing import Rule, fuse
+from usageaudit.policy.fusing import fuse
+from usageaudit.policy.indexing import Rule
 from usageaudit.policy.language import fields_read
 from usageaudit.policy.message import evidence
 from usageaudit.policy.model import JUDGED
