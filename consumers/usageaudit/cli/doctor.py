@@ -166,9 +166,8 @@ def _opened_store(store: Store, where: str) -> Iterator[Check]:
         yield Check("store clock", "fail", f"{skew:+.1f} s from this machine", todo)
     else:
         yield Check("store clock", "ok", f"{skew:+.1f} s from this machine")
-    todo = pending(store)
-    if todo:
-        names = ", ".join(one.name for one in todo)
+    if lacking := pending(store):
+        names = ", ".join(one.name for one in lacking)
         yield Check(
             "migrations", "warn", f"pending: {names}", "`usageaudit migrate`; the consumer does it at its start"
         )

@@ -5,18 +5,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import structlog
 
-if TYPE_CHECKING:
-    from usageaudit.cli.settings import Settings
 
-
-def configure_logging(settings: Settings) -> None:
-    """Send our log and those of libraries to stderr in one form."""
-    as_json = settings.log_format == "json" or (settings.log_format == "auto" and not sys.stderr.isatty())
-    level = logging.getLevelNamesMapping()[settings.log_level.upper()]
+def configure_logging(least: str, form: str) -> None:
+    """Send our log and those of libraries to stderr, from the level `least` on, as the settings of these names say."""
+    as_json = form == "json" or (form == "auto" and not sys.stderr.isatty())
+    level = logging.getLevelNamesMapping()[least.upper()]
     chain: list[Any] = [
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),

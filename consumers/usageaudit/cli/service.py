@@ -67,7 +67,7 @@ def _serve(settings: Settings, *, until_caught_up: bool) -> Counts:
     from usageaudit.stores.address import EmbeddedAddress, parse_store_url
     from usageaudit.streams.port import BatchLimits
 
-    configure_logging(settings)
+    configure_logging(settings.log_level, settings.log_format)
     stop = Event()
     policies = Policies(settings.policies)
     config = ConsumerConfig(
