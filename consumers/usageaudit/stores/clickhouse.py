@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import logging
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -30,6 +31,7 @@ logging.getLogger("clickhouse_driver").setLevel(logging.ERROR)
 
 _CONNECT_SECONDS = 5
 _ANSWER_SECONDS = 60
+_WITHOUT_ZONE = re.compile(r"DateTime(64\(\d\)|(?![6(]))")
 _LARGE = 64 * 1024
 _NETWORK_ERRORS = (errors.NetworkError, errors.SocketTimeoutError, OSError, EOFError)
 _PROTOCOL_ERRORS = (errors.UnexpectedPacketFromServerError, errors.UnknownPacketFromServerError)
@@ -212,12 +214,6 @@ class ClickHouseStore:
             if lost:
                 raise lost(reason) from None
             raise StoreUnavailable(f"ClickHouse at {self._address}: the connection broke: {reason}") from None
-        except UnicodeDecodeError:
-            raise QueryError(
-                "a column of the result has a name that is not UTF-8: give it another one with AS"
-            ) from None
-        except errors.UnknownTypeError as error:
-            raise QueryError(f"the result has a column that can't be read: {error}; CAST it to another type") from None
 
     def _send_query(
         self,
@@ -241,18 +237,24 @@ class ClickHouseStore:
         table: tuple[str, NativeBlock] | None = None,
     ) -> Rows:
         self._send_query(sql, parameters, query_id, table)
-        rows, columns = self._client.receive_result(with_column_types=True)
+        try:
+            rows, columns = self._client.receive_result(with_column_types=True)
+        except (errors.UnknownTypeError, ValueError) as error:
+            # Types that clickhouse-driver does not know, or reads wrongly; names that are not UTF-8.
+            raise QueryError(
+                f"the result can't be read: {error}; give its columns names (AS) and CAST them to plain types"
+            ) from None
         names, types = zip(*columns, strict=True) if columns else ((), ())
         return Rows(names, types, self._with_zones(cast("list[tuple[Any, ...]]", rows), types))
 
     def _with_zones(self, rows: list[tuple[Any, ...]], types: tuple[str, ...]) -> list[tuple[Any, ...]]:
         """Give times without a zone that of the server, in which the driver reads them."""
-        indices = [index for index, name in enumerate(types) if "DateTime" in name and "'" not in name]
+        indices = {index for index, name in enumerate(types) if _WITHOUT_ZONE.search(name)}
         if not indices:
             return rows
         zone = self._server_zone()
         return [
-            tuple(_in_zone(value, zone) if index in indices else value for index, value in enumerate(row))
+            tuple(_in_zone(value, zone) if place in indices else value for place, value in enumerate(row))
             for row in rows
         ]
 
@@ -279,8 +281,13 @@ class ClickHouseStore:
 
 
 def _in_zone(value: Any, zone: dt.tzinfo) -> Any:
-    if isinstance(value, dt.datetime) and value.tzinfo is None:
-        return value.replace(tzinfo=zone)
+    match value:
+        case dt.datetime() if value.tzinfo is None:
+            return value.replace(tzinfo=zone)
+        case list() | tuple():
+            return type(value)(_in_zone(item, zone) for item in value)
+        case dict():
+            return {_in_zone(key, zone): _in_zone(item, zone) for key, item in value.items()}
     return value
 
 

@@ -44,6 +44,7 @@ _UNREADY = {
     439: "it can't start a thread",
     745: "it is overloaded",
 }
+_TWO_PARTS = "partitions for single INSERT block"  # has the code of too many parts, and no waiting helps
 _BEYOND_MEMORY = {241: "it has too little memory free"}
 # What may be raised after a part was committed: timeouts, lost connections and replicas, Keeper, and a killed query.
 _AFTERWARDS = frozenset({159, 160, 209, 210, 216, 225, 236, 241, 319, 394, 999, 1001, 1002})
@@ -120,7 +121,7 @@ def is_fence(code: int, message: str) -> bool:
 def failure(code: int, message: str) -> UsageAuditError:
     """Return the error for a statement of usageaudit's own that the engine refused."""
     reason = {**_UNREADY, **_BEYOND_MEMORY}.get(code)
-    if reason:
+    if reason and _TWO_PARTS not in message:
         return StoreUnavailable(f"the store can't do it now: {reason} ({brief(message)})")
     if code == _CANCELLED:
         return StoreUnavailable(f"the store ended the statement: {brief(message)}")

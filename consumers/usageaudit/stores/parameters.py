@@ -28,8 +28,8 @@ def parameter_text(value: Any) -> str:
         return _bytes_text(value)
     if isinstance(value, dt.datetime):
         return _time_text(value)
-    if isinstance(value, dt.date):
-        return value.isoformat()
+    if isinstance(value, dt.date | UUID):
+        return str(value)
     return _literal(value)
 
 

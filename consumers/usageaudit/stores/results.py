@@ -24,7 +24,7 @@ SETTINGS = (
     "output_format_json_quote_64bit_integers = 0, output_format_json_quote_decimals = 1,"
     " output_format_json_quote_denormals = 1, output_format_json_map_as_array_of_tuples = 1,"
     " output_format_json_named_tuples_as_objects = 0, output_format_json_escape_forward_slashes = 0,"
-    " date_time_output_format = 'iso'"
+    " date_time_output_format = 'iso', implicit_select = 0"
 )
 """Without loss: decimals and NaN as text, times in UTC, maps with keys of any type."""
 
