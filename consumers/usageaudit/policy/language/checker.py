@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usageaudit.policy.language.diagnostics import InvalidCondition, at
+from usageaudit.policy.language.diagnostics import MAX_PROBLEMS, InvalidCondition, at
 from usageaudit.policy.language.lint import doubts
 from usageaudit.policy.language.names import Names, ObjectAt, Unknown, entry
 from usageaudit.policy.language.operators import Operator, Sort, overloads, takes
@@ -56,12 +56,14 @@ def check(
     `expected`, of any where that is None. Raises InvalidCondition with all errors, and the warnings beside them.
     """
     checker = _Checker(Names(schema, lists, lets))
-    root = checker.node(expr.tree)
-    if root is not None:
-        checker.check_whole(root, expected)
+    root = checker.whole(expr.tree, expected)
     if root is None or checker.problems:
         raise InvalidCondition(sorted(checker.problems, key=lambda d: (d.line, d.column)))
     return Condition(root, expr.source, doubts(root))
+
+
+class _TooMany(Exception):
+    """So many errors were found that looking for more is of no use."""
 
 
 class _Checker:
@@ -73,9 +75,20 @@ class _Checker:
 
     def _error(self, span: Span, message: str, hint: str = "") -> None:
         self.problems.append(at(span, "error", message, hint))
+        if len(self.problems) >= MAX_PROBLEMS:
+            raise _TooMany
 
-    def check_whole(self, root: Node, expected: Type | None) -> None:
-        """Report a tree that is too large or of the wrong type."""
+    def whole(self, tree: Syntax, expected: Type | None) -> Node | None:
+        """Return the typed tree of a condition, None where there are errors, which are then in `problems`."""
+        try:
+            root = self.node(tree)
+            if root is not None:
+                self._check_whole(root, expected)
+        except _TooMany:
+            return None
+        return root
+
+    def _check_whole(self, root: Node, expected: Type | None) -> None:
         if expected is not None and root.type != expected:
             wanted = "true or false" if expected == BOOL else f"a {expected}"
             self._error(root.span, f"a condition must be {wanted}, this is a {root.type}")

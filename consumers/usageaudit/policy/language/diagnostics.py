@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 Severity = Literal["error", "warning"]
 
+MAX_PROBLEMS = 20
+"""How many errors of one condition are told; looking for more ends there."""
+
 _SHOWN = 120
 """How much of a source line is shown, in characters; a longer line is cut around the error."""
 

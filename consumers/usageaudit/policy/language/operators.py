@@ -31,7 +31,7 @@ class Sort(Enum):
     NUMBER = "number"
     """An int or a double."""
     SAME = "T"
-    """Any type; all operands of this sort are of one type, and so is the result."""
+    """Any scalar; all operands of this sort are of one type, and so is the result."""
     FIELD = "field"
     """A field, present or not."""
     LIST = "list"
@@ -128,7 +128,9 @@ def takes(parameter: Parameter, given: Type) -> bool:
             return given == BOOL
         case Sort.PATTERN | Sort.ZONE | Sort.KEY:
             return given == STRING
-        case Sort.SAME | Sort.FIELD:
+        case Sort.SAME:
+            return given.scalar
+        case Sort.FIELD:
             return True
         case _:
             return parameter == given
@@ -338,7 +340,7 @@ def _logic() -> tuple[Operator, ...]:
                 "{1.may_be_false} if ({t} := {0.value}) else {2.may_be_false} if {t} is False else True",
                 "{1.value} if ({t} := {0.value}) else {2.value} if {t} is False else None",
             ),
-            "The second operand where the first is true, the third where it is false.",
+            "The second operand where the first is true, the third where it is false; unknown where it is unknown.",
         ),
         Operator(
             "has",

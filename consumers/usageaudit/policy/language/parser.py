@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NoReturn
 
-from usageaudit.policy.language.diagnostics import InvalidCondition, at
+from usageaudit.policy.language.diagnostics import MAX_PROBLEMS, InvalidCondition, at
 from usageaudit.policy.language.lexer import Lexer, Shape, Token
 from usageaudit.policy.language.source import Origin, Source, Span
 from usageaudit.policy.language.syntax import (
@@ -28,9 +28,6 @@ MAX_LENGTH = 65_536
 """The longest condition, in characters."""
 MAX_DEPTH = 64
 """How deep a condition may be nested: brackets, and operators on operators' results."""
-MAX_PROBLEMS = 20
-"""How many faults of one condition's text are told."""
-
 MACROS = ("exists", "all", "exists_one")
 
 _LEVELS: tuple[frozenset[str], ...] = (

@@ -50,6 +50,8 @@ def for_operands(tree: Call, rows: tuple[Operator, ...], arguments: tuple[Node, 
         wrong = next((kind for kind in types if kind != BOOL), types[0])
         what = "the condition before ?" if tree.name == "?:" else f"an operand of {tree.name}"
         return f"{what} must be true or false, this is a {wrong}", _truth(wrong)
+    if tree.name == "?:" and not types[1].scalar:
+        return f"the results of ? : are single values, this is a {types[1]}", "put ? : around the tests of them"
     if tree.name == "?:":
         return f"both results of ? : must be of one type, not {types[1]} and {types[2]}", _numbers(arguments[1:])
     kinds = " and ".join(map(str, types))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from usageaudit.policy.language.syntax import Call, Has, Ident, Index, ListLiteral, Literal, Macro, Select
-from usageaudit.policy.language.types import BOOL, STRING
+from usageaudit.policy.language.types import BOOL
 
 if TYPE_CHECKING:
     from usageaudit.policy.language.syntax import Syntax
@@ -73,9 +73,9 @@ def _call(call: Call) -> tuple[str, int]:
         return f"{name}({_commas(arguments)})", _MEMBER
     if len(arguments) == 1:
         operand = _write(arguments[0], _UNARY)
-        # A minus before a number would be read as a part of the number.
-        bare = name == "-" and isinstance(arguments[0], Literal) and arguments[0].type is not STRING
-        return f"{name}({operand})" if bare else f"{name}{operand}", _UNARY
+        # A minus before a digit would be read as a part of the number.
+        number = name == "-" and operand[0] in "0123456789."
+        return f"{name}({operand})" if number else f"{name}{operand}", _UNARY
     if name == "?:":
         condition, then, otherwise = arguments
         return f"{_write(condition, 1)} ? {_write(then, 1)} : {_write(otherwise, 0)}", 0

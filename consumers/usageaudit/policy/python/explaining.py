@@ -93,8 +93,8 @@ class Explainer:
         match node:
             case Field(path=path) | Member(path=path):
                 yield ".".join(path)
-            case Call(operator=row, arguments=(operand, key)) if row.name == "[]" and isinstance(key, Const):
-                yield f"{next(iter(_path(operand)), '')}[{quote(str(key.value))}]"
+            case Call(operator=row, arguments=(Field(path=path), Const(value=key))) if row.name == "[]":
+                yield f"{'.'.join(path)}[{quote(str(key))}]"
             case Call(operator=row, arguments=(condition, then, otherwise)) if row.name == "?:":
                 truth = self._value(condition, values)
                 chosen = condition if truth is None else then if truth else otherwise
@@ -127,7 +127,3 @@ def _joins(node: Node) -> bool:
     if isinstance(node, Named):
         return _joins(node.body)
     return isinstance(node, Call) and node.operator.name in ("&&", "||", "!", "?:")
-
-
-def _path(node: Node) -> tuple[str, ...]:
-    return (".".join(node.path),) if isinstance(node, Field | Member) else ()

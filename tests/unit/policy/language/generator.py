@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import random
+
+from hypothesis import strategies as st
 
 from tests.unit.policy.language.schema import INTS, MEMBERS, STRINGS_, TYPES
 from usageaudit.policy.language import (
@@ -24,13 +26,14 @@ from usageaudit.policy.language import (
     quote,
 )
 
-if TYPE_CHECKING:
-    import random
-
 SCALARS = [BOOL, INT, DOUBLE, STRING, TIMESTAMP, DURATION]
 LISTS_OF = [list_of(kind) for kind in (STRING, INT, DOUBLE, BOOL, TIMESTAMP, DURATION)]
 PATTERNS = ["", "a", "^a.*b$", "(?i)É", "[^a]", "a.b", r"\d+", "^$", "real|labels"]
 ZONES = ["UTC", "Europe/Paris", "America/St_Johns", "Asia/Kolkata", "+05:45", "-11:30", "Pacific/Apia"]
+
+
+RANDOM = st.integers(0, 2**32).map(random.Random)
+"""A source of choices for a test: many times faster than drawing each choice."""
 
 
 class Generator:
@@ -46,7 +49,7 @@ class Generator:
 
     def of(self, kind: Type, depth: int) -> str:
         """Return an expression of a type."""
-        rows = [row for row in OPERATORS if row.result == kind or row.result is Sort.SAME]
+        rows = [row for row in OPERATORS if row.result == kind or (row.result is Sort.SAME and kind.scalar)]
         if depth <= 0 or not rows or (self.rnd.random() < 0.15 and not self.spine):
             return self.atom(kind)
         return self.row(self.rnd.choice(rows), kind, depth)

@@ -10,13 +10,15 @@ import calendar
 import re
 from datetime import UTC, datetime, timedelta, timezone
 from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import re2
 
-from usageaudit.policy.language import Schema
 from usageaudit.policy.language.syntax import Call, Has, Ident, Index, ListLiteral, Literal, Macro, Select, Syntax
+
+if TYPE_CHECKING:
+    from usageaudit.policy.language import Schema
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -119,12 +121,14 @@ def holds_anything(found: Any) -> bool:
 
 
 def kleene_or(values: list[bool | None]) -> bool | None:
+    """Return whether one value is true, with three values."""
     if any(v is True for v in values):
         return True
     return None if any(v is None for v in values) else False
 
 
 def kleene_not(value: bool | None) -> bool | None:
+    """Return the opposite, with three values."""
     return {True: False, False: True, None: None}[value]
 
 
@@ -145,6 +149,7 @@ def strict(name: str, values: list[Any]) -> Any:
 
 
 def unary(name: str, value: Any) -> Any:
+    """Return the value of an operator with one operand."""
     match name:
         case "!":
             return not value
@@ -171,13 +176,15 @@ def exact(value: Any) -> Any:
 
 
 def compare(name: str, left: Any, right: Any) -> bool:
+    """Compare two values of one type, or two numbers."""
     left, right = exact(left), exact(right)
     less, equal = bool(left < right), bool(left == right)
     truths = {"==": equal, "!=": not equal, "<": less, "<=": less or equal, ">=": not less}
-    return truths[name] if name in truths else not less and not equal
+    return truths.get(name, not less and not equal)
 
 
 def text(name: str, left: str, right: str) -> bool:
+    """Return the truth of a test of a string."""
     if name == "matches":
         # (?s-s) would be an error: the dot's flag is off by default, and must stay off.
         return re2.search(right, left) is not None
@@ -188,10 +195,12 @@ def text(name: str, left: str, right: str) -> bool:
 
 
 def within(value: int) -> int | None:
+    """Return an integer of 64 bits, None for any other."""
     return value if -(2**63) <= value < 2**63 else None
 
 
 def arithmetic(name: str, left: Any, right: Any) -> Any:
+    """Return a sum, difference, product, quotient or remainder."""
     if isinstance(left, Time) or isinstance(right, Time):
         total = int(left) + int(right) if name == "+" else int(left) - int(right)
         if isinstance(left, Time) and isinstance(right, Time):
@@ -218,6 +227,7 @@ def double(name: str, left: Fraction, right: Fraction) -> float | None:
 
 
 def datetime_of(micros: int) -> datetime | None:
+    """Return the date and time, None outside of the years 1 to 9999."""
     try:
         return EPOCH + timedelta(microseconds=micros)
     except OverflowError:
@@ -225,6 +235,7 @@ def datetime_of(micros: int) -> datetime | None:
 
 
 def moment(value: str) -> Time | None:
+    """Return the time that an RFC 3339 text means."""
     match = re.fullmatch(
         r"([0-9]{4})-([0-9]{2})-([0-9]{2})T([0-9]{2}):([0-9]{2}):([0-9]{2})(\.[0-9]+)?(Z|([+-])([0-9]{2}):([0-9]{2}))",
         value,
@@ -246,6 +257,7 @@ def moment(value: str) -> Time | None:
 
 
 def length(value: str) -> Length | None:
+    """Return the length of time that a text means."""
     match = re.fullmatch(r"([+-]?)((?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:h|m|s|ms|us|ns))+", value)
     if not match:
         return Length(0) if value in ("0", "+0", "-0") else None
@@ -259,6 +271,7 @@ def length(value: str) -> Length | None:
 
 
 def part(name: str, time: int, zone: str = "UTC") -> int | None:
+    """Return a part of a time, in a zone."""
     offset = re.fullmatch(r"([+-]?)([0-9]{2}):([0-9]{2})", zone)
     there: Any = ZoneInfo("UTC")
     if offset:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
-from tests.unit.policy.language.generator import SCALARS, Generator
+from tests.unit.policy.language.generator import RANDOM, SCALARS, Generator
 from tests.unit.policy.language.reference import Evaluator
 from tests.unit.policy.language.schema import LISTS, SCHEMA, condition, event, locals_of
 from usageaudit.policy.language import (
@@ -36,7 +36,6 @@ from usageaudit.policy.python import Constants, compile_condition, execute, lowe
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-RANDOM = st.randoms(use_true_random=False)
 THOROUGH = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
