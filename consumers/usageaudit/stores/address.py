@@ -20,6 +20,9 @@ _ESCAPED = "in a password the characters @ / : # are written %40 %2F %3A %23"
 _FLAGS = {"0": False, "false": False, "no": False, "1": True, "true": True, "yes": True}
 _OPTIONS = ("ca_certs", "certfile", "cluster", "connect_timeout", "keyfile", "server_hostname", "timeout", "verify")
 
+# Taking a partition over waits for the end of an insert whose sender went silent, which takes a server up to 12 s.
+_LEAST_SECONDS = {"connect_timeout": 1, "timeout": 15}
+
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedAddress:
@@ -90,9 +93,9 @@ def _options(parts: SplitResult) -> dict[str, str]:
     if unknown or parts.fragment:
         known = ", ".join(("secure", *_OPTIONS))
         raise ConfigurationError(f"the store's URL has unknown options: {', '.join(unknown) or '#'}; known are {known}")
-    for name in ("connect_timeout", "timeout"):
-        if name in options and not (options[name].isdecimal() and int(options[name]) > 0):
-            raise ConfigurationError(f"the store's URL: {name} must be a number of seconds, such as {name}=10")
+    for name, least in _LEAST_SECONDS.items():
+        if name in options and not (options[name].isdecimal() and int(options[name]) >= least):
+            raise ConfigurationError(f"the store's URL: {name} must be a number of seconds, at least {name}={least}")
     if "verify" in options:
         _flag("verify", options["verify"])
     return options

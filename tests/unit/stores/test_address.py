@@ -99,7 +99,8 @@ def test_a_password_is_never_shown(password: str) -> None:
         ("clickhouse://host/database?compression=lz4", "unknown options: compression"),
         ("clickhouse://host/database?secure=maybe", "secure=1"),
         ("clickhouse://host/database?verify=maybe", "verify=1"),
-        ("clickhouse://host/database?timeout=soon", "timeout=10"),
+        ("clickhouse://host/database?timeout=soon", "timeout=15"),
+        ("clickhouse://host/database?timeout=10", "timeout=15"),
         ("clickhouse://host/database#fragment", "#"),
     ],
 )
