@@ -398,8 +398,8 @@ def test_gaps_are_the_numbers_that_are_not_there(empty: Store) -> None:
     ]
     insert(empty, events)
     query = named_queries()["publisher-gaps"]
-    found = empty.query(query.sql, query.defaults)
+    rows = empty.query(query.sql, query.defaults)
     empty.execute("TRUNCATE TABLE ledger")
-    ranges = {instance: ranges for _, instance, _, _, _, ranges, _ in plain(found)}
+    ranges = {instance: ranges for _, instance, _, _, _, ranges, _ in plain(rows)}
     expected = {instance: missing_ranges(sequence) for instance, sequence in publishers.items()}
     assert ranges == {instance: runs for instance, runs in expected.items() if runs}

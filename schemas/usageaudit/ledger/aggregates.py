@@ -101,7 +101,7 @@ def _unfolded(verdict: str, *keys: str) -> str:
             (
                 SELECT {HOUR} AS hour, {grouped}, count() AS events
                 FROM ledger
-                WHERE {ACCEPTED}
+                WHERE {ACCEPTED} AND notEmpty({verdict})
                 GROUP BY {HOUR}, {grouped}
             )
             ARRAY JOIN {arrays[0]} AS policy_id, {arrays[1]} AS severity, {arrays[2]} AS stage
@@ -141,7 +141,7 @@ VIOLATIONS_HOURLY = View(
         (
             SELECT {HOUR} AS hour, application_name, indeterminate, count() AS events
             FROM ledger
-            WHERE {ACCEPTED}
+            WHERE {ACCEPTED} AND notEmpty(indeterminate)
             GROUP BY {HOUR}, application_name, indeterminate
         )
         ARRAY JOIN indeterminate AS policy_id
@@ -250,7 +250,7 @@ INDETERMINATES_HOURLY = View(
     (
         SELECT {HOUR} AS hour, application_name, indeterminate, indeterminate_missing, count() AS n
         FROM ledger
-        WHERE {ACCEPTED}
+        WHERE {ACCEPTED} AND notEmpty(indeterminate)
         GROUP BY {HOUR}, application_name, indeterminate, indeterminate_missing
     )
     ARRAY JOIN indeterminate AS policy_id, indeterminate_missing AS missing_fields

