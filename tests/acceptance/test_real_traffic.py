@@ -26,7 +26,7 @@ def requests(test_data: Path) -> list[tuple[str, str, int, int]]:
     return [
         (service, row["TIMESTAMP"].replace(" ", "T") + "Z", int(row["ContextTokens"]), int(row["GeneratedTokens"]))
         for service in SERVICES
-        for row in csv.DictReader((test_data / f"azure_llm_trace_2023_{service}.csv").open())
+        for row in csv.DictReader((test_data / f"azure_llm_trace_2023_{service}.csv").read_text().splitlines())
     ]
 
 

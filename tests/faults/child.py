@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from usageaudit.pipeline.consume import Consumer
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usageaudit.stores.native import NativeBlock
-    from usageaudit.stores.port import Store
+    from usageaudit.stores.port import Insert, Store
     from usageaudit.streams.port import Partition, Stream
 
 FAR_AWAY = 2**62
@@ -68,16 +68,15 @@ class Fault:
 class FaultyLedger(Ledger):
     """The ledger, with the points around its calls."""
 
-    def __init__(self, store: Store, fault: Fault, *, fenced: bool, reads_back: bool) -> None:
+    def __init__(self, store: Store, fault: Fault, *, reads_back: bool) -> None:
         super().__init__(store)
         self._fault = fault
-        self._fenced = fenced
         self._reads_back = reads_back
 
     def fence(self, partition: Partition, owner: str) -> int:
-        """Fence, unless this is the control."""
+        """Fence."""
         self._fault.at("before fence")
-        epoch = super().fence(partition, owner) if self._fenced else 0
+        epoch = super().fence(partition, owner)
         self._fault.at("after fence")
         return epoch
 
@@ -114,6 +113,23 @@ def _strike_in_the_middle(block: NativeBlock, fault: Fault) -> None:
             write(part)
 
     block.write_to = interrupted  # type: ignore[method-assign]
+
+
+class UnfencedStore:
+    """The control: a store in which an old owner's insert is neither ended nor refused."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def kill(self, query_id_prefix: str) -> None:
+        """End nothing."""
+
+    def insert(self, insert: Insert) -> None:
+        """Write without a condition."""
+        self._store.insert(replace(insert, unless="", parameters={}))
 
 
 class FaultyStream:
@@ -159,8 +175,9 @@ def main(arguments: Sequence[str]) -> None:
     migrate(store)
     stream = FaultyStream(open_stream(given.stream, limits=BatchLimits(records=given.records)), fault)
     policies = Policies(["azure-openai-code-of-conduct"])
-    ledger = FaultyLedger(store, fault, fenced=not given.unfenced, reads_back=not given.forgetful)
-    consumer = Consumer(stream, ledger, policies, f"faults/{os.getpid()}", stop)  # type: ignore[arg-type]
+    written = UnfencedStore(store) if given.unfenced else store
+    ledger = FaultyLedger(written, fault, reads_back=not given.forgetful)
+    consumer = Consumer(stream, ledger, policies, f"faults/{os.getpid()}", stop)
     print("ready", flush=True)
     with stopping_on_signals(stop, policies.request_reload), collecting_between_batches():
         counts = consumer.run_until_caught_up() if given.until_caught_up else consumer.run()
