@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import shutil
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -14,8 +15,9 @@ import typer
 
 from usageaudit.cli.masking import masked
 from usageaudit.cli.options import PoliciesOption, StoreOption, StreamOption  # noqa: TC001  Typer reads the annotations
-from usageaudit.cli.output import FormatOption, print_rows
+from usageaudit.cli.output import FormatOption, print_rows, print_text
 from usageaudit.cli.settings import settings_of
+from usageaudit.cli.text import printable
 from usageaudit.errors import BundleError, ConfigurationError, QueryError, Unavailable
 
 if TYPE_CHECKING:
@@ -57,12 +59,28 @@ def doctor(
     """
     settings = settings_of(context, stream=stream, store=store, policies=policies)
     checks = list(_checks(settings))
-    print_rows(("check", "status", "found", "todo"), [(c.name, c.status, c.found, c.todo) for c in checks], format)
+    if format is None and sys.stdout.isatty():
+        print_text("\n".join(line for check in checks for line in _lines(check)))
+    else:
+        print_rows(("check", "status", "found", "todo"), [(c.name, c.status, c.found, c.todo) for c in checks], format)
     statuses = {check.status for check in checks}
     if "unreachable" in statuses:
         raise typer.Exit(3)
     if "fail" in statuses:
         raise typer.Exit(1)
+
+
+def _lines(check: Check) -> Iterator[str]:
+    """Yield a check as lines for a terminal: status, name, what was found, and below it what to do."""
+    margin = " " * 26
+    room = max(30, shutil.get_terminal_size().columns - len(margin))
+    found = textwrap.wrap(printable(check.found), room) or [""]
+    yield f"{check.status:12}{check.name:13} {found[0]}"
+    yield from (margin + line for line in found[1:])
+    if check.todo:
+        first, *others = textwrap.wrap(f"→ {printable(check.todo)}", room)
+        yield margin + first
+        yield from (f"{margin}  {line}" for line in others)
 
 
 def _checks(settings: Settings) -> Iterator[Check]:
@@ -83,9 +101,9 @@ def _packages(settings: Settings) -> Iterator[Check]:
         try:
             importlib.import_module("chdb._chdb" if module == "chdb" else module)
         except ImportError as error:
-            yield Check(f"package {module}", "fail", str(error), f"pip install 'usageaudit[{extra}]'")
+            yield Check(module, "fail", str(error), f"pip install 'usageaudit[{extra}]'")
         else:
-            yield Check(f"package {module}", "ok", "installed")
+            yield Check(module, "ok", "installed")
 
 
 def _clock() -> Check:

@@ -5,8 +5,8 @@ In JSON and CSV times are RFC 3339 in UTC with `Z`, decimals are strings and 64-
 
 from __future__ import annotations
 
-import csv
 import os
+import re
 import sys
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,14 +15,15 @@ import orjson
 import typer
 
 from usageaudit.cli.table import format_table
+from usageaudit.cli.text import printable
 from usageaudit.cli.values import jsonable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 _CHUNK = 1000
-_C1 = {bytes((0xC2, code)): f"\\u00{code:02x}".encode() for code in range(0x80, 0xA0)} | {b"\x7f": b"\\u007f"}
-"""Control characters that JSON may hold as they are, and that terminals act on."""
+_UNSAFE = re.compile("[\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What JSON may hold as it is, and terminals act on or readers of lines take for the end of one."""
 
 
 class Format(StrEnum):
@@ -78,10 +79,7 @@ def _objects(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> Iterator[
 
 
 def _safe(json: bytes) -> str:
-    for raw, escaped in _C1.items():
-        if raw in json:
-            json = json.replace(raw, escaped)
-    return json.decode()
+    return _UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", json.decode())
 
 
 def _array(lines: Iterator[str]) -> Iterator[str]:
@@ -93,9 +91,14 @@ def _array(lines: Iterator[str]) -> Iterator[str]:
 
 
 def _print_csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([text_of(value) for value in row] for row in rows)
+    lines = (",".join(map(_csv_field, row)) + "\n" for row in (columns, *rows))
+    _write((printable(line, keep="\n") for line in lines) if sys.stdout.isatty() else lines)
+
+
+def _csv_field(value: Any) -> str:
+    """Return a field as RFC 4180 has it; the library's writer leaves a lone carriage return unquoted."""
+    text = text_of(value)
+    return '"' + text.replace('"', '""') + '"' if any(one in text for one in ',"\r\n') else text
 
 
 def _write(pieces: Iterable[str]) -> None:

@@ -50,8 +50,12 @@ def _table(*columns: str, left: Sequence[int] = (0,), wide: Sequence[int] = ()) 
     """Return a table without a box; columns are aligned to the right but for those in `left`, and only `wide` wrap."""
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", pad_edge=False)
     for place, name in enumerate(columns):
-        justify, overflow = ("left" if place in left else "right"), ("fold" if place in wide else "ellipsis")
-        table.add_column(name, justify=justify, overflow=overflow, no_wrap=place not in wide)
+        table.add_column(
+            name,
+            justify="left" if place in left else "right",
+            overflow="fold" if place in wide else "ellipsis",
+            no_wrap=place not in wide,
+        )
     return table
 
 
