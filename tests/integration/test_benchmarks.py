@@ -32,7 +32,7 @@ def running(kafka: Kafka, clickhouse_latest: ClickHouse, tmp_path_factory: pytes
 def ledgers(running: Bench) -> Iterator[dict[Name, str]]:
     """Yield the databases that the three paths wrote from one topic."""
     topic = running.publish(EVENTS)
-    written = {name: running.run(name, topic)[1] for name in NAMES}
+    written: dict[Name, str] = {name: running.run(name, topic)[1] for name in NAMES}
     yield written
     for database in written.values():
         running.drop(database)
