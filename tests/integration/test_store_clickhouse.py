@@ -214,7 +214,7 @@ def test_the_tls_options_of_the_url_are_used(clickhouse: ClickHouse) -> None:
 
 
 def test_progress_may_come_before_the_header_of_an_insert(clickhouse_latest: ClickHouse) -> None:
-    """The newest engine reports on the fence before it asks for data. Control: the driver's own insert gives up there."""
+    """The newest engine reports on the fence before it asks for data. Control: the driver's own insert gives up."""
     store = open_store(clickhouse_latest.url)
     store.execute(TABLE)
     fence = "SELECT max(number) > 5 FROM numbers(3)"

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # The engine itself; chdb's own wrappers import pandas and pyarrow where they are installed.
 _chdb: Any = importlib.import_module("chdb._chdb")
+# Its threads do not live on in the child of a fork, where every call would wait for them.
+_PROCESS = os.getpid()
 
 _CODE = re.compile(r"Code: (\d+)\. ")
 _ANOTHER_PATH = "already initialized with path"
@@ -46,7 +48,6 @@ class EmbeddedStore:
         self._address = address
         self._directory = address.directory.absolute()
         self._connection: Any = None
-        self._owner = os.getpid()
 
     def execute(self, sql: str, parameters: Parameters | None = None, *, query_id: str | None = None) -> Rows:
         """Run a statement; see the port."""
@@ -102,7 +103,7 @@ class EmbeddedStore:
     def close(self) -> None:
         """Close the connection; the directory is free when the last one of this process is closed."""
         connection, self._connection = self._connection, None
-        if connection is not None and self._owner == os.getpid():
+        if connection is not None and os.getpid() == _PROCESS:
             connection.close()
 
     @contextmanager
@@ -120,10 +121,10 @@ class EmbeddedStore:
     @contextmanager
     def _guarded(self, refused: Callable[[int, str], UsageAuditError]) -> Iterator[None]:
         """Refuse the child of a fork, where the engine would wait for ever, and turn the engine's errors into ours."""
-        if self._owner != os.getpid():
+        if os.getpid() != _PROCESS:
             raise StoreUnavailable(
-                f"the embedded store {self._directory} was opened before this process was forked, where it can't work: "
-                "use it in the parent only, or start processes with 'spawn'"
+                f"the embedded store {self._directory} can't be used in this process, which was forked after the engine "
+                "was loaded: use it in the parent only, or start processes with 'spawn'"
             )
         try:
             yield

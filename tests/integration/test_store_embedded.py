@@ -1,0 +1,140 @@
+"""The embedded store: one directory, one process, and what everybody else is told."""
+
+from __future__ import annotations
+
+import multiprocessing
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from usageaudit.errors import StoreUnavailable, UsageAuditError
+from usageaudit.stores.address import open_store
+from usageaudit.stores.native import NativeBlock
+from usageaudit.stores.port import Insert
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+    from pathlib import Path
+
+    from usageaudit.stores.port import Store
+
+TRY = """
+import sys
+from usageaudit.errors import StoreUnavailable
+from usageaudit.stores.address import open_store
+try:
+    print(open_store(sys.argv[1]).execute("SELECT * FROM numbers").rows)
+except StoreUnavailable as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    """Yield a store in a new directory, with a table of one number."""
+    opened = open_store(f"embedded:{tmp_path}/data")
+    opened.execute("CREATE TABLE numbers (number UInt64) ENGINE = MergeTree ORDER BY number")
+    opened.execute("INSERT INTO numbers SELECT 7")
+    yield opened
+    opened.close()
+
+
+def _try_in_another_process(url: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", TRY, url], capture_output=True, text=True, timeout=60, check=True)
+
+
+def test_another_process_is_told_who_has_the_directory(store: Store, tmp_path: Path) -> None:
+    """A second process gets StoreUnavailable and no noise; once the first has closed, it reads the data."""
+    told = _try_in_another_process(f"embedded:{tmp_path}/data")
+    assert "open in another process" in told.stdout
+    assert told.stderr == ""
+    store.close()
+    assert _try_in_another_process(f"embedded:{tmp_path}/data").stdout == "[(7,)]\n"
+
+
+def test_a_second_directory_is_refused_while_the_first_is_open(store: Store, tmp_path: Path) -> None:
+    """A process has one directory at a time; when it is closed, another can be opened."""
+    other = open_store(f"embedded:{tmp_path}/other")
+    with pytest.raises(StoreUnavailable, match="beside another directory"):
+        other.execute("SELECT 1")
+    store.close()
+    assert other.execute("SELECT 1").rows == [(1,)]
+    other.close()
+
+
+def test_two_spellings_of_a_directory_are_one(store: Store, tmp_path: Path) -> None:
+    """A directory reached by another path is the same store."""
+    (tmp_path / "link").symlink_to(tmp_path / "data")
+    for spelling in ("link", "link/../data", "./data"):
+        again = open_store(f"embedded:{tmp_path}/{spelling}")
+        assert again.execute("SELECT * FROM numbers").rows == [(7,)]
+        again.close()
+
+
+def _child(store: Store, use: Callable[[Store], object], answer: Connection) -> None:
+    try:
+        use(store)
+        answer.send("it worked")
+    except UsageAuditError as error:
+        answer.send(f"{type(error).__name__}: {error}")
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("open_anew", [False, True])
+def test_the_child_of_a_fork_is_refused(store: Store, open_anew: bool) -> None:
+    """In a forked child the engine would wait for ever: a store says so at once, the parent's or one of its own."""
+    fork = multiprocessing.get_context("fork")
+    answer, to_parent = fork.Pipe(duplex=False)
+    use = (lambda s: s.another().execute("SELECT 1")) if open_anew else (lambda s: s.execute("SELECT 1"))
+    child = fork.Process(target=_child, args=(store, use, to_parent))
+    child.start()
+    answered = answer.poll(30)
+    if not answered:
+        child.kill()
+    child.join(30)
+    assert answered
+    assert answer.recv().startswith("StoreUnavailable: the embedded store")
+    assert store.execute("SELECT * FROM numbers").rows == [(7,)]
+
+
+def test_a_directory_that_can_not_be_made_is_said(tmp_path: Path) -> None:
+    """A path below a file is StoreUnavailable with the path and what to write."""
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailable, match=r"file/data can't be opened.*embedded:\./usageaudit-data"):
+        open_store(f"embedded:{tmp_path}/file/data").execute("SELECT 1")
+
+
+def test_no_file_of_a_block_stays(store: Store, tmp_path: Path) -> None:
+    """Blocks pass through files, which are gone whether the insert succeeded or failed."""
+    block = NativeBlock([("number", "UInt64")])
+    block.add_rows([(1,)])
+    store.insert(Insert("numbers", block, "kept"))
+    store.look_up("SELECT * FROM given", "given", block)
+    with pytest.raises(UsageAuditError):
+        store.insert(Insert("not_there", block, "failed"))
+    assert list((tmp_path / "data").rglob("*.native")) == []
+
+
+def test_data_is_there_after_a_kill(tmp_path: Path) -> None:
+    """An insert that returned survives kill -9 of the process."""
+    script = """
+import os, signal, sys
+from usageaudit.stores.address import open_store
+from usageaudit.stores.native import NativeBlock
+from usageaudit.stores.port import Insert
+store = open_store(sys.argv[1])
+store.execute("CREATE TABLE numbers (number UInt64) ENGINE = MergeTree ORDER BY number")
+block = NativeBlock([("number", "UInt64")])
+block.add_rows([(number,) for number in range(1000)])
+store.insert(Insert("numbers", block, "kept"))
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    url = f"embedded:{tmp_path}/data"
+    killed = subprocess.run([sys.executable, "-c", script, url], timeout=60, check=False)
+    assert killed.returncode == -9
+    store = open_store(url)
+    assert store.execute("SELECT count(), sum(number) FROM numbers").rows == [(1000, 499_500)]
+    store.close()
