@@ -132,16 +132,17 @@ def _chain(tree: Syntax) -> Path | None:
 def _member(element: Element, rest: Path, span: Span) -> Node | Unknown:
     if not rest:
         return Element(element.name, element.number, element.path, element.members, type=element.type, span=span)
+    name, *further = rest
     if element.type != OBJECT:
-        return Unknown(f"{element.name} is a {element.type} and has no field {rest[0]}")
-    found = element.members.get(rest[0])
+        return Unknown(f"{element.name} is a {element.type} and has no field {name}")
+    found = element.members.get(name)
     if found is None:
-        near = difflib.get_close_matches(rest[0][:200], sorted(element.members), n=1)
+        near = difflib.get_close_matches(name[:200], sorted(element.members), n=1)
         hint = f"did you mean {element.name}.{near[0]}?" if near else f"it has {', '.join(sorted(element.members))}"
         return Unknown(f"unknown field {_short('.'.join((element.name, *rest)))}", hint)
-    if len(rest) > 1:
-        return Unknown(f"{element.name}.{rest[0]} is a {found.type} and has no field {rest[1]}")
-    return Member(element, rest[0], (*element.path, rest[0]), found.required, type=found.type, span=span)
+    if further:
+        return Unknown(f"{element.name}.{name} is a {found.type} and has no field {further[0]}")
+    return Member(element, name, (*element.path, name), found.required, type=found.type, span=span)
 
 
 def _short(text: str) -> str:

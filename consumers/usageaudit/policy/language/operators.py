@@ -165,8 +165,12 @@ def _arithmetic() -> tuple[Operator, ...]:
     return (
         Operator("+", _INTS, INT, "infix", Strict("op_add_int({0}, {1})", partial=True), f"Sum. {overflow}"),
         Operator("+", _DOUBLES, DOUBLE, "infix", Strict("op_finite({0} + {1})", partial=True), f"Sum. {infinite}"),
-        Operator("-", _INTS, INT, "infix", Strict("op_subtract_int({0}, {1})", partial=True), f"Less. {overflow}"),
-        Operator("-", _DOUBLES, DOUBLE, "infix", Strict("op_finite({0} - {1})", partial=True), f"Less. {infinite}"),
+        Operator(
+            "-", _INTS, INT, "infix", Strict("op_subtract_int({0}, {1})", partial=True), f"Difference. {overflow}"
+        ),
+        Operator(
+            "-", _DOUBLES, DOUBLE, "infix", Strict("op_finite({0} - {1})", partial=True), f"Difference. {infinite}"
+        ),
         Operator("*", _INTS, INT, "infix", Strict("op_multiply_int({0}, {1})", partial=True), f"Product. {overflow}"),
         Operator("*", _DOUBLES, DOUBLE, "infix", Strict("op_finite({0} * {1})", partial=True), f"Product. {infinite}"),
         Operator(
@@ -175,7 +179,7 @@ def _arithmetic() -> tuple[Operator, ...]:
             INT,
             "infix",
             Strict("op_divide_int({0}, {1})", partial=True),
-            f"Quotient, cut off towards zero: 7 / 2 is 3, -7 / 2 is -3. Unknown for x / 0. {overflow}",
+            f"Quotient, cut off towards zero: `7 / 2` is 3, `-7 / 2` is -3. Unknown for `x / 0`. {overflow}",
         ),
         Operator(
             "/",
@@ -183,7 +187,7 @@ def _arithmetic() -> tuple[Operator, ...]:
             DOUBLE,
             "infix",
             Strict("op_divide_double({0}, {1})", partial=True),
-            f"Quotient. Unknown for x / 0.0. {infinite}",
+            f"Quotient. Unknown for `x / 0.0`. {infinite}",
         ),
         Operator(
             "%",
@@ -191,7 +195,7 @@ def _arithmetic() -> tuple[Operator, ...]:
             INT,
             "infix",
             Strict("op_remainder({0}, {1})", partial=True),
-            "Remainder of the quotient, with the sign of the left operand. Unknown for x % 0.",
+            "Remainder of the quotient, with the sign of the left operand. Unknown for `x % 0`.",
         ),
         Operator("-", (INT,), INT, "prefix", Strict("op_negate_int({0})", partial=True), f"Negative. {overflow}"),
         Operator("-", (DOUBLE,), DOUBLE, "prefix", Strict("-{0}"), "Negative."),
@@ -246,11 +250,9 @@ def _parts_of_times() -> tuple[Operator, ...]:
     rows: list[Operator] = []
     for name, doc, bounds, python in _PARTS:
         local = "None if ({t} := op_local({0}, {1})) is None else " + python.replace("{0}", "{t}")
-        zoned = f"{doc} In a time zone; unknown outside of the years 1 to 9999."
-        rows.append(Operator(name, (TIMESTAMP,), INT, "method", Strict(python), f"{doc} In UTC.", bounds))
-        rows.append(
-            Operator(name, (TIMESTAMP, Sort.ZONE), INT, "method", Strict(local, partial=True), zoned, bounds),
-        )
+        either = f"{doc[:-1]}; in UTC, or in a time zone."
+        rows.append(Operator(name, (TIMESTAMP,), INT, "method", Strict(python), either, bounds))
+        rows.append(Operator(name, (TIMESTAMP, Sort.ZONE), INT, "method", Strict(local, partial=True), either, bounds))
     return tuple(rows)
 
 
@@ -266,7 +268,7 @@ def _strings() -> tuple[Operator, ...]:
             BOOL,
             "either",
             Strict("op_matches({1}, {0})", partial=True),
-            "Some part matches the RE2 regular expression; ^ and $ anchor it, the dot matches no line break.",
+            "Some part matches the regular expression; `^` and `$` anchor it, the dot matches no line break.",
         ),
         Operator("lowerAscii", (STRING,), STRING, "method", Strict("op_lower_ascii({0})"), "A to Z in lower case."),
         Operator("size", (STRING,), INT, "either", Strict("len({0})"), "Length in code points.", (0, _LONGEST)),
@@ -291,7 +293,7 @@ def _lists() -> tuple[Operator, ...]:
             STRING,
             "index",
             Strict("{0}.get({1})", partial=True),
-            'The entry of a key, unknown where there is none; labels.team is labels["team"].',
+            'The entry of a key, unknown where there is none; `labels.team` is `labels["team"]`.',
         ),
     )
 
