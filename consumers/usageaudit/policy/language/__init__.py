@@ -7,10 +7,11 @@
 
 from usageaudit.policy.language.checker import MAX_NODES, check, path_of
 from usageaudit.policy.language.diagnostics import Diagnostic, InvalidCondition
-from usageaudit.policy.language.operators import OPERATORS, Logic, Operator, Sort, Strict
+from usageaudit.policy.language.operators import OPERATORS
 from usageaudit.policy.language.parser import MAX_DEPTH, MAX_LENGTH, parse
 from usageaudit.policy.language.patterns import Pattern, PatternError
 from usageaudit.policy.language.schema import Leaf, Path, Schema
+from usageaudit.policy.language.signatures import Logic, Operator, Sort, Strict
 from usageaudit.policy.language.source import Origin, Source, Span
 from usageaudit.policy.language.syntax import Expr
 from usageaudit.policy.language.tree import (

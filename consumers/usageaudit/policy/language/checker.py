@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from usageaudit.policy.language.diagnostics import MAX_PROBLEMS, InvalidCondition, at
 from usageaudit.policy.language.lint import doubts
 from usageaudit.policy.language.names import Names, ObjectAt, Unknown, entry
-from usageaudit.policy.language.operators import Operator, Sort, overloads, takes
+from usageaudit.policy.language.operators import overloads
 from usageaudit.policy.language.parser import MAX_DEPTH
 from usageaudit.policy.language.patterns import Pattern, PatternError
+from usageaudit.policy.language.signatures import Operator, Sort, takes
 from usageaudit.policy.language.suggestions import for_call, for_operands
 from usageaudit.policy.language.syntax import Call as CallSyntax
 from usageaudit.policy.language.syntax import Has as HasSyntax

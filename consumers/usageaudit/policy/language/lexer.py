@@ -51,6 +51,11 @@ _ESCAPE = re.compile(
     r"\\(?:(?P<plain>[abfnrtv\\?\"'`])|[xX](?P<x>[0-9a-fA-F]{2})|u(?P<u>[0-9a-fA-F]{4})|U(?P<U>[0-9a-fA-F]{8})"
     r"|(?P<octal>[0-3][0-7]{2}))"
 )
+_TAIL = re.compile(r"[A-Za-z0-9_]*")
+_ENDS = {
+    quote: re.compile(r"\\." + ("" if len(quote) == 3 else r"|\n") + "|" + quote, re.DOTALL)
+    for quote in ("'", '"', "'''", '"""')
+}
 _PLAIN = dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True))
 _STRAY = {
     "=": "to compare, write ==",
@@ -102,7 +107,7 @@ class Lexer:
 
     def _number(self, match: re.Match[str]) -> Token:
         text, start = match.group(), match.start()
-        tail = re.compile(r"[A-Za-z0-9_]*").match(self._text, self._at)
+        tail = _TAIL.match(self._text, self._at)
         rest = tail.group() if tail else ""
         self._at += len(rest)
         span = self._span(start)
@@ -112,7 +117,7 @@ class Lexer:
             self._problem(span, f"{_short(text + rest)} is no number")
         if text[:2] in ("0x", "0X"):
             return Token(Shape.LITERAL, text, span, int(text, 16), INT)
-        if not re.search(r"[.eE]", text):
+        if text.isdecimal():
             return Token(Shape.LITERAL, text, span, _decimal(text), INT)
         value = float(text)
         if math.isinf(value):
@@ -142,8 +147,7 @@ class Lexer:
 
         A backslash protects what follows it from ending the string, in a raw string too: r"a\"b" is one string.
         """
-        pattern = re.compile(r"\\." + ("" if len(quote) == 3 else r"|\n") + "|" + quote, re.DOTALL)
-        for match in pattern.finditer(self._text, self._at):
+        for match in _ENDS[quote].finditer(self._text, self._at):
             if match.group() == quote or match.group() == "\n":
                 return match.start()
         return len(self._text)

@@ -10,7 +10,7 @@ from usageaudit.policy.language.tree import Const
 from usageaudit.policy.language.types import BOOL, DOUBLE, INT, OBJECT, STRING, Kind
 
 if TYPE_CHECKING:
-    from usageaudit.policy.language.operators import Operator
+    from usageaudit.policy.language.signatures import Operator
     from usageaudit.policy.language.syntax import Call
     from usageaudit.policy.language.tree import Node
     from usageaudit.policy.language.types import Type

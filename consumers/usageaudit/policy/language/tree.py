@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from usageaudit.policy.language.diagnostics import Diagnostic
-    from usageaudit.policy.language.operators import Operator
     from usageaudit.policy.language.schema import Path
+    from usageaudit.policy.language.signatures import Operator
     from usageaudit.policy.language.source import Source, Span
     from usageaudit.policy.language.types import Type
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from usageaudit.policy.language.operators import Logic, Sort, Strict
 from usageaudit.policy.language.patterns import Pattern
+from usageaudit.policy.language.signatures import Logic, Sort, Strict
 from usageaudit.policy.language.times import zone
 from usageaudit.policy.language.tree import (
     Call,
@@ -31,8 +31,8 @@ from usageaudit.policy.language.types import BOOL, MAP
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from usageaudit.policy.language.operators import Parameter
     from usageaudit.policy.language.schema import Path
+    from usageaudit.policy.language.signatures import Parameter
     from usageaudit.policy.language.tree import Value
     from usageaudit.policy.language.types import Type
     from usageaudit.policy.python.constants import Constants
