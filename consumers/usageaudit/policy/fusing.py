@@ -125,7 +125,7 @@ class _Fusing:
             return whole
         whole.lines += [f"applies = {code.value}", "if applies:"]
         whole.add(within, "    ")
-        whole.lines.append("elif applies is None:")
+        whole.lines += ["elif applies is None:", "    pass"]
         for number in rules:
             whole.add(self._open(number), "    ")
         return whole
@@ -232,7 +232,7 @@ class _Fusing:
             reached = f"{held}[:{at}]" if upwards else f"{held}[{at}:]"
             test = f"violated.extend({reached})" if whole else f"for test in {reached}: test({_parameters(names)})"
             nearest = f"number {way.kind} {bounds}[{0 if upwards else -1}]"
-            lines.append(f"    if {nearest}: {test}")
+            lines += [f"    if {nearest}:", f"        {test}"]
         return _Code(lines, {*names, *subject.names})
 
     def _tests(
