@@ -123,8 +123,8 @@ class EmbeddedStore:
         """Refuse the child of a fork, where the engine would wait for ever, and turn the engine's errors into ours."""
         if os.getpid() != _PROCESS:
             raise StoreUnavailable(
-                f"the embedded store {self._directory} can't be used in this process, which was forked after the engine "
-                "was loaded: use it in the parent only, or start processes with 'spawn'"
+                f"the embedded store {self._directory} can't be used in this process, which was forked after the "
+                "engine was loaded: use it in the parent only, or start processes with 'spawn'"
             )
         try:
             yield
