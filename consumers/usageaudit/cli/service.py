@@ -65,6 +65,7 @@ def _serve(settings: Settings, *, until_caught_up: bool) -> Counts:
     from usageaudit.pipeline.policies import Policies
     from usageaudit.pipeline.service import ConsumerConfig, run_consumer, stopping_on_signals
     from usageaudit.stores.address import EmbeddedAddress, parse_store_url
+    from usageaudit.stores.migrate import migrate
     from usageaudit.streams.port import BatchLimits
 
     configure_logging(settings.log_level, settings.log_format)
@@ -80,6 +81,7 @@ def _serve(settings: Settings, *, until_caught_up: bool) -> Counts:
         stack.enter_context(stopping_on_signals(stop, policies.request_reload))
         store = hold(settings.store)
         stack.callback(store.close)
+        migrate(store)
         address = parse_store_url(settings.store)
         if isinstance(address, EmbeddedAddress):
             stack.enter_context(QueryServer(address.directory, store, limits_of(settings)))
