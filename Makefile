@@ -12,7 +12,7 @@ DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench wheel
+.PHONY: help demo test check fmt bench faults wheel
 .DELETE_ON_ERROR:
 
 help: ## list these verbs
@@ -34,6 +34,9 @@ check: $(DEV) ## lint, check the format, the types and the layers
 fmt: $(DEV) ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+faults: $(DEV) ## kill and pause consumers and stores at every point, the long form
+	USAGEAUDIT_TEST_FAULT_EVENTS=200000 $(BIN)/pytest tests/faults --timeout=1800 $(PYTEST_ARGS)
 
 bench: $(DEV) ## run the benchmarks (BENCH_ARGS="--help")
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)

@@ -24,7 +24,7 @@ def closed_port() -> int:
     return port
 
 
-@pytest.mark.parametrize("arguments", [("consume", "--until-caught-up"), ("query", "SELECT 1"), ("verify",)])
+@pytest.mark.parametrize("arguments", [("consume", "--until-caught-up"), ("query", "SELECT 1"), ("migrate",)])
 def test_a_store_that_is_away_is_named_within_15_seconds(
     arguments: tuple[str, ...], closed_port: int, tmp_path: Path
 ) -> None:

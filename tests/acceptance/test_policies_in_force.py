@@ -19,8 +19,8 @@ POLICY = """
 id: house/{name}
 title: {name}
 severity: low
-when: 'operation == "chat"'
 message: it happened
+revisions: [{{version: 1, when: 'operation == "chat"'}}]
 """
 
 
@@ -50,6 +50,7 @@ def test_a_running_consumer_takes_a_new_bundle_and_refuses_a_broken_one(pair: Pa
     house = pair.folder / "house"
     _write_bundle(house, "first")
     running = Pair(pair.stream, pair.store, pair.folder, policies=str(house))
+    running.run("migrate")
     log = (pair.folder / "consumer.log").open("w")
     with log, subprocess.Popen(
         [COMMAND, "consume"], env=running.environment, cwd=pair.folder, stderr=log, stdout=log
@@ -85,6 +86,6 @@ def test_a_broken_bundle_is_refused_whole(pair: Pair) -> None:
     )  # fmt: skip
     assert done.returncode == 2
     assert done.stdout == ""
-    for part in ("only.yaml:5:", "did you mean operation?", "other.yaml:2:"):
+    for part in ("only.yaml:6:", "did you mean operation?", "other.yaml:2:"):
         assert part in done.stderr
     assert "Traceback" not in done.stderr
