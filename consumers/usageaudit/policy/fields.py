@@ -186,15 +186,15 @@ def parse_moment(text: str, *, end_of_day: bool = False) -> int:
 
     Raises ValueError for any other text.
     """
+    text = text.strip()
     try:
-        moment = datetime.fromisoformat(text.strip().upper())
-    except ValueError:
-        moment = datetime(1, 1, 1)  # noqa: DTZ001  refused below, for want of a zone
-    if _DATE.fullmatch(text.strip()):
-        moment = datetime.combine(moment, time(), UTC) + timedelta(days=end_of_day)
-    if moment.tzinfo is None:
-        raise ValueError("is a date such as 2024-05-01 or a time with a zone such as 2024-05-01T09:30:00Z")
-    return to_micros(moment)
+        moment = datetime.fromisoformat(text.upper())
+        if _DATE.fullmatch(text):
+            moment = datetime.combine(moment, time(), UTC) + timedelta(days=end_of_day)
+        return to_micros(moment)
+    except (ValueError, OverflowError):
+        example = "a date such as 2024-05-01, or a time with a zone such as 2024-05-01T09:30:00Z"
+        raise ValueError(f"is {example}") from None
 
 
 def _called(node: Node) -> str:

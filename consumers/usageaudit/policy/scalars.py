@@ -13,6 +13,7 @@ Piece = tuple[int, int, int]
 """(offset in the scalar's text, line, column) from which on the characters stand side by side."""
 
 _WHITE = frozenset(" \t\r\n\x85\u2028\u2029")
+_WHITE_ESCAPES = frozenset("tnrNLP")
 _ESCAPE = re.compile(r"\\(?:x[0-9a-fA-F]{2}|u[0-9a-fA-F]{4}|U[0-9a-fA-F]{8}|\r\n|.)", re.DOTALL)
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 
@@ -48,21 +49,22 @@ def _offsets(text: str, file: str, at: int, end: int, style: str) -> list[int]:
     offsets: list[int] = []
     for character in text:
         if character not in _WHITE:
-            at = _skip_white(file, at, end)
-        written = _written_at(file, at, style)
+            while at < end and _is_white(file, at, style):
+                at += _length(file, at, style)
         offsets.append(min(at, max(end - 1, 0)))
-        if character not in _WHITE or (at < end and (file[at] in _WHITE or written > 1)):
-            at += written
+        if character not in _WHITE or (at < end and _is_white(file, at, style)):
+            at += _length(file, at, style)
     return offsets
 
 
-def _skip_white(file: str, at: int, end: int) -> int:
-    while at < end and (file[at] in _WHITE or file.startswith(("\\\n", "\\\r"), at)):
-        at += 2 if file[at] == "\\" else 1
-    return at
+def _is_white(file: str, at: int, style: str) -> bool:
+    """Tell whether what is written at an offset is white space, or nothing, as a line break behind a backslash is."""
+    if style == '"' and file[at] == "\\":
+        return file[at + 1 : at + 2] in _WHITE or file[at + 1 : at + 2] in _WHITE_ESCAPES
+    return file[at] in _WHITE
 
 
-def _written_at(file: str, at: int, style: str) -> int:
+def _length(file: str, at: int, style: str) -> int:
     """Return how many characters of the file write the one at an offset."""
     if style == "'" and file.startswith("''", at):
         return 2
