@@ -29,15 +29,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 rejects_app = typer.Typer(no_args_is_help=True)
 
+# Placeholders are not called limit or offset: ClickHouse takes those for its settings of these names.
 _LIST = """SELECT ingest_time, topic, partition, offset, payload_bytes, error_path, error FROM rejects
-WHERE ingest_time >= {since:DateTime64(3, 'UTC')} ORDER BY ingest_time DESC, offset DESC LIMIT {limit:UInt32}"""
+WHERE ingest_time >= {since:DateTime64(3, 'UTC')} ORDER BY ingest_time DESC, offset DESC LIMIT {rows:UInt32}"""
 _SHOW = """SELECT r.ingest_time AS ingest_time, r.topic AS topic, r.partition AS partition, r.offset AS offset,
     r.payload_bytes AS payload_bytes, r.error_path AS error_path, r.error AS error,
     if(p.kept, base64Encode(p.payload), NULL) AS payload
 FROM rejects AS r
 LEFT JOIN (SELECT DISTINCT stream, topic, partition, offset, payload, 1 AS kept FROM rejected_payloads) AS p
     ON p.stream = r.stream AND p.topic = r.topic AND p.partition = r.partition AND p.offset = r.offset
-WHERE r.partition = {partition:UInt32} AND r.offset = {offset:UInt64}
+WHERE r.partition = {partition:UInt32} AND r.offset = {place:UInt64}
     AND ({topic:String} = '' OR r.topic = {topic:String})
 ORDER BY r.ingest_time DESC LIMIT 1"""
 
@@ -58,7 +59,7 @@ def list_(
     format: FormatOption = None,  # noqa: A002
 ) -> None:
     """List rejected records, the latest first, each with what is wrong with it."""
-    found = _ask(settings_of(context, store=store), _LIST, {"since": since.replace(tzinfo=UTC), "limit": limit})
+    found = _ask(settings_of(context, store=store), _LIST, {"since": since.replace(tzinfo=UTC), "rows": limit})
     print_rows(found.columns, found.rows, format)
 
 
@@ -80,7 +81,7 @@ def show(
 
     The bytes may be anything: without --raw they are printed with control characters escaped.
     """
-    place = {"partition": partition, "offset": offset, "topic": topic}
+    place = {"partition": partition, "place": offset, "topic": topic}
     found = _ask(settings_of(context, store=store), _SHOW, place)
     if not found.rows:
         raise QueryError(f"no rejected record at partition {partition}, offset {offset}; see `usageaudit rejects list`")

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from usageaudit.demo import questions
 from usageaudit.demo.questions import rows
+from usageaudit.stream_url import EmbeddedStreamAddress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -193,9 +194,9 @@ def next_commands(store: Store, folder: Path) -> list[str]:
     """Return the command lines to try next, which work as they stand."""
     (row,) = rows(store, questions.EXAMPLE)
     change = f"--param date={questions.CHANGE}"
-    url = shlex.quote(f"embedded:{folder}")
+    stream, store_url = shlex.quote(str(EmbeddedStreamAddress(folder))), shlex.quote(f"embedded:{folder}")
     return [
-        f"export USAGEAUDIT_STREAM={url} USAGEAUDIT_STORE={url}",
+        f"export USAGEAUDIT_STREAM={stream} USAGEAUDIT_STORE={store_url}",
         "usageaudit verify",
         "usageaudit query latest-violations",
         f"usageaudit query affected-by-policy --param policy={row['policy_id']} {change}",
