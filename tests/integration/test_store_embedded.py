@@ -118,6 +118,16 @@ def test_no_file_of_a_block_stays(store: Store, tmp_path: Path) -> None:
     assert list((tmp_path / "data").rglob("*.native")) == []
 
 
+def test_a_block_of_a_killed_process_is_removed(store: Store, tmp_path: Path) -> None:
+    """What a process left behind when it was killed during an insert goes when the directory is opened again."""
+    left = tmp_path / "data" / "usageaudit-tmp" / "1-left.native"
+    left.parent.mkdir(exist_ok=True)
+    left.write_bytes(b"half of a block")
+    store.close()
+    assert store.execute("SELECT * FROM numbers").rows == [(7,)]
+    assert not left.exists()
+
+
 def test_data_is_there_after_a_kill(tmp_path: Path) -> None:
     """An insert that returned survives kill -9 of the process."""
     script = """

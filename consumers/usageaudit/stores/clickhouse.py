@@ -208,7 +208,7 @@ class ClickHouseStore:
         try:
             yield
         except errors.ServerException as error:
-            raise refused(error.code, error.message) from None
+            raise refused(int(error.code or 0), str(error.message)) from None
         except (*_NETWORK_ERRORS, *_PROTOCOL_ERRORS) as error:
             reason = str(error) or type(error).__name__
             if lost:

@@ -148,6 +148,7 @@ class EmbeddedStore:
             ) from None
         except RuntimeError as error:
             raise self._not_opened(str(error)) from None
+        _remove_left_blocks(directory / _BLOCKS)
         _run(connection, f"SET {results.SETTINGS}")
         return connection
 
@@ -186,11 +187,18 @@ class EmbeddedStore:
         """Have a block in a file, and yield the table function that reads it."""
         folder = self._directory.resolve() / _BLOCKS
         folder.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".native") as file:
+        with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{os.getpid()}-", suffix=".native") as file:
             block.write_to(file.write)
             file.flush()
             path, structure = dialect.literal(file.name), dialect.literal(block.structure)
             yield f"file({path}, 'Native', {structure})"
+
+
+def _remove_left_blocks(folder: Path) -> None:
+    """Remove the blocks of a process that was killed; the directory is ours, so no other one is writing any."""
+    for file in folder.glob("*.native"):
+        if not file.name.startswith(f"{os.getpid()}-"):
+            file.unlink(missing_ok=True)
 
 
 def _open_here(directory: Path) -> bool:

@@ -6,6 +6,7 @@ engine in this process). What the SQL says is not their business; see `ledger`.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -55,26 +56,33 @@ class Store(Protocol):
     Every call may raise StoreUnavailable (nothing was done), and QueryError for SQL that the engine refuses.
     """
 
+    @abstractmethod
     def execute(self, sql: str, parameters: Parameters | None = None, *, query_id: str | None = None) -> Rows:
         """Run a statement of usageaudit's own: DDL, small inserts, and reads.
 
         Where StoreUnavailable says that the answer was lost, a write may have been done: write what may be repeated.
         """
 
+    @abstractmethod
     def look_up(self, sql: str, name: str, block: NativeBlock) -> Rows:
         """Run a read that may join the temporary table `name`, which has the columns and rows of a block."""
 
+    @abstractmethod
     def query(self, sql: str, parameters: Parameters | None = None, limits: Limits | None = None) -> Rows:
         """Run one statement of a person: raises QueryRefused where it is not read-only or goes over a limit."""
 
+    @abstractmethod
     def insert(self, insert: Insert) -> None:
         """Write a block. Raises Fenced (nothing was written) or OutcomeUnknown (it may have been, or may yet be)."""
 
+    @abstractmethod
     def kill(self, query_id_prefix: str) -> None:
         """End every running statement whose query id starts so, and return when they are gone."""
 
+    @abstractmethod
     def another(self) -> Store:
         """Return a store of the same address for another thread."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give the connection back."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from usageaudit.stores.native.encoders import WRONG_VALUE, encoder_of, varint
+from usageaudit.stores.native.encoders import WRONG_VALUE, varint
+from usageaudit.stores.native.types import encoder_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence
