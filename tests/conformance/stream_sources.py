@@ -73,12 +73,12 @@ class EmbeddedSource:
 
 
 class KafkaSource:
-    """A topic of the shared broker; the producer is shared by all sources of a test."""
+    """A topic of a broker; the producer is shared by all sources of a test."""
 
-    def __init__(self, kafka: Kafka, stack: ExitStack, producer: Any = None) -> None:
+    def __init__(self, kafka: Kafka, stack: ExitStack, producer: Any = None, partitions: int = PARTITIONS) -> None:
         self._kafka, self._stack = kafka, stack
         self.topic = f"usage-events-{uuid.uuid4().hex[:12]}"
-        kafka.create_topic(self.topic, partitions=PARTITIONS)
+        kafka.create_topic(self.topic, partitions=partitions)
         if producer is None:
             producer = KafkaProducer(bootstrap_servers=kafka.bootstrap, compression_type="lz4")
             stack.callback(producer.close)
@@ -104,8 +104,8 @@ class KafkaSource:
         finally:
             admin.close()
 
-    def open(self, limits: BatchLimits | None = None, group: str = "audit") -> Stream:
-        stream = open_stream(self.url, group=f"{group}-{self.topic}", limits=limits)
+    def open(self, limits: BatchLimits | None = None, group: str = "audit", options: str = "") -> Stream:
+        stream = open_stream(self.url + options, group=f"{group}-{self.topic}", limits=limits)
         self._stack.callback(stream.close)
         return stream
 

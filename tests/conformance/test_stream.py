@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.stream_sources import PARTITIONS, EmbeddedSource, KafkaSource, Source, start_all
 from usageaudit.errors import ConfigurationError, RetentionOvertook
+from usageaudit.streams import fetching
 from usageaudit.streams.opening import open_stream
 from usageaudit.streams.port import Batch, BatchLimits, Partition, Record, Stream
 
@@ -19,14 +20,23 @@ QUICK = BatchLimits(seconds=0.02)
 PATIENCE = 20.0
 
 
-@pytest.fixture(params=["embedded", pytest.param("kafka", marks=pytest.mark.kafka)])
-def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Source]:
-    """Yield an empty topic of three partitions."""
+KINDS = [
+    "embedded",
+    pytest.param("kafka", marks=pytest.mark.kafka),
+    pytest.param("kafka by the client alone", marks=pytest.mark.kafka),
+]
+
+
+@pytest.fixture(params=KINDS)
+def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Source]:
+    """Yield an empty topic of three partitions; the third kind is what an unknown version of kafka-python gets."""
     with ExitStack() as stack:
         if request.param == "embedded":
             yield EmbeddedSource(tmp_path, stack)
-        else:
-            yield KafkaSource(request.getfixturevalue("kafka"), stack)
+            return
+        if request.param != "kafka":
+            monkeypatch.setattr(fetching, "WRITTEN_FOR", "another version")
+        yield KafkaSource(request.getfixturevalue("kafka"), stack)
 
 
 def next_batch(stream: Stream) -> Batch:

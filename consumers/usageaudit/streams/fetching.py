@@ -52,21 +52,15 @@ def fetch_faster(consumer: Any) -> bool:
     return fits()
 
 
-def free_parked(consumer: Any) -> None:
-    """Let the next poll deliver records that were set aside while their partition was paused.
-
-    kafka-python looks for them only while it has no other records at hand, and takes those it has used up for some:
-    without this a partition that was paused in the middle of a fetch can stay silent for ever after it is resumed.
-    """
-    fetcher = consumer._fetcher  # noqa: SLF001
-    if not fetcher._next_partition_records:  # noqa: SLF001
-        fetcher._next_partition_records = None  # noqa: SLF001
-
-
 class Clients:
     """Makes a consumer's network client and remembers it, since it knows the metadata of the cluster."""
 
-    client: Any
+    client: Any = None
+
+    def close(self) -> None:
+        """Close the client, where its owner failed to be made."""
+        if self.client is not None:
+            self.client.close()
 
     def __call__(self, **settings: Any) -> Any:
         """Return a new client, as a consumer's setting `kafka_client` wants it."""
@@ -88,22 +82,24 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # kafka-pytho
 
 
 def _receive(transport: Any) -> tuple[bytes, Exception | None]:
-    """Read what has arrived, as the transport's own method does."""
+    """Read what has arrived, as the transport's own method does.
+
+    Unlike that one it hands out what came before the other side hung up: a refused login is answered that way.
+    """
     received: list[bytes] = []
     failure: Exception | None = None
-    while True:
+    while failure is None:
         try:
             data = transport._sock.recv(RECEIVE_BYTES)  # noqa: SLF001
         except (BlockingIOError, InterruptedError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             break
         except (OSError, AttributeError) as error:  # there is no socket any more once the connection is closed
             failure = KafkaConnectionError(error)
-            break
-        if not data:
-            failure = KafkaConnectionError("socket disconnected")
-            break
-        received.append(data)
-    return b"".join(received), failure
+        else:
+            received.append(data)
+            failure = None if data else KafkaConnectionError("socket disconnected")
+    whole = b"".join(received)
+    return whole, None if whole else failure
 
 
 class UnpackedRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-python has no types

@@ -66,17 +66,22 @@ class KafkaStream:
         self._identity = self._member.identity()
 
     def poll(self, seconds: float) -> Batch | None:
-        """Return the next complete batch, waiting at most so long."""
+        """Return the next complete batch, waiting at most so long.
+
+        While the group is rebalanced none is: the client sends no heartbeats then, so the loop must not go away to
+        work before this member has joined again.
+        """
         until = time.monotonic() + seconds
         wait = 0.0
         while True:
             came = self._fetch(wait)
             now = time.monotonic()
-            if (number := self._next_due(now)) is not None:
+            stable = self._member.stable()
+            if stable and (number := self._next_due(now)) is not None:
                 return self._deliver(number)
             if came or now >= until:
                 return None
-            wait = min(until, self._next_moment(now)) - now
+            wait = (min(until, self._next_moment(now)) if stable else until) - now
 
     def assigned(self) -> list[Partition]:
         """Return the partitions of this member that have not been started."""

@@ -26,7 +26,6 @@ from kafka.errors import (
     FencedInstanceIdError,
     InconsistentGroupProtocolError,
     InvalidSessionTimeoutError,
-    KafkaConfigurationError,
     KafkaError,
     KafkaTimeoutError,
     LogTruncationError,
@@ -40,7 +39,8 @@ from kafka.errors import (
 from kafka.structs import MemberState, OffsetAndMetadata
 
 from usageaudit.errors import ConfigurationError, StreamUnavailable
-from usageaudit.streams.fetching import Clients, fetch_faster, free_parked, record_of
+from usageaudit.streams.client_repairs import make_good
+from usageaudit.streams.fetching import Clients, fetch_faster, record_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -103,13 +103,8 @@ class GroupConsumer:
         self._address, self._group, self._topic = address, group, address.topic
         self._clients = Clients()
         self._identity = ""
-        with _said_by_the_client() as said:
-            try:
-                self._consumer: Any = KafkaConsumer(**_settings(address, group, limits), kafka_client=self._clients)
-            except KafkaTimeoutError:
-                raise StreamUnavailable(_unreachable(address, said)) from None
-            except (KafkaConfigurationError, OSError) as error:
-                raise ConfigurationError(f"{address}: {error}") from error
+        with _connecting(address, self._clients):
+            self._consumer: Any = KafkaConsumer(**_settings(address, group, limits), kafka_client=self._clients)
         self._cluster: Any = self._clients.client.cluster
         self._unpacked = fetch_faster(self._consumer)
         self._listener = _Listener(self._consumer)
@@ -140,7 +135,7 @@ class GroupConsumer:
 
         Raises OutOfRange, and StreamUnavailable for what waiting does not help against.
         """
-        free_parked(self._consumer)
+        make_good(self._consumer)
         try:
             fetched = self._consumer.poll(timeout_ms=max(0, round(seconds * 1000)), max_records=most)
         except OffsetOutOfRangeError as error:
@@ -286,7 +281,7 @@ def _settings(address: KafkaStreamAddress, group: str, limits: BatchLimits) -> d
         "group_id": group,
         "group_instance_id": address.instance,
         "session_timeout_ms": address.session_timeout_ms,
-        "heartbeat_interval_ms": min(3_000, address.session_timeout_ms // 4),
+        "heartbeat_interval_ms": min(1_000, address.session_timeout_ms // 4),  # how soon a rebalance is noticed
         "partition_assignment_strategy": [CooperativeStickyAssignor],
         "enable_auto_commit": False,
         "auto_offset_reset": "none",  # any other value skips expired records in silence
@@ -304,21 +299,30 @@ def _settings(address: KafkaStreamAddress, group: str, limits: BatchLimits) -> d
 
 
 @contextmanager
-def _said_by_the_client() -> Iterator[list[str]]:
-    """Collect what the client logs as warnings and errors: it tells the cause of a time-out nowhere else."""
+def _connecting(address: KafkaStreamAddress, clients: Clients) -> Iterator[None]:
+    """Turn what a client raises when it can't connect into an error that says why, and close what it leaves open.
+
+    Why can only be found in what it logs.
+    """
     said: list[str] = []
     handler = logging.Handler(logging.WARNING)
     handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
     logger = logging.getLogger("kafka")
     logger.addHandler(handler)
     try:
-        yield said
+        yield
+    except KafkaTimeoutError:
+        clients.close()
+        raise StreamUnavailable(_unreachable(address, said)) from None
+    except (KafkaError, OSError) as error:  # a certificate that can't be read is an OSError
+        clients.close()
+        raise ConfigurationError(f"{address}: {error}") from error
     finally:
         logger.removeHandler(handler)
 
 
 def _unreachable(address: KafkaStreamAddress, said: Sequence[str]) -> str:
-    causes = [line for line in said if "failed" in line.lower()] or said
+    causes = [line for line in said if " failed: " in line and "KafkaTimeoutError" not in line]
     last = f"; the last attempt said: {causes[-1][:300]}" if causes else ""
     return (
         f"no broker answered at {address} within {CONNECT_SECONDS:.0f} s; is it running, is this its port, and do "
@@ -332,11 +336,11 @@ def _numbers(partitions: Collection[Any]) -> tuple[int, ...]:
 
 def create_kafka_topic(address: KafkaStreamAddress, partitions: int, replication: int) -> bool:
     """Create the topic where it does not exist; tell whether it had to. Raises StreamUnavailable."""
-    with _said_by_the_client() as said:
-        try:
-            admin = KafkaAdminClient(**address.client_settings(), bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000))
-        except KafkaTimeoutError:
-            raise StreamUnavailable(_unreachable(address, said)) from None
+    clients = Clients()
+    with _connecting(address, clients):
+        admin: Any = KafkaAdminClient(
+            **address.client_settings(), bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000), kafka_client=clients
+        )
     try:
         admin.create_topics(
             {address.topic: {"num_partitions": partitions, "replication_factor": replication}}, wait_for_metadata=True
