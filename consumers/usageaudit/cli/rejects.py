@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,7 +33,7 @@ _LIST = """SELECT ingest_time, topic, partition, offset, payload_bytes, error_pa
 WHERE ingest_time >= {since:DateTime64(3, 'UTC')} ORDER BY ingest_time DESC, offset DESC LIMIT {rows:UInt32}"""
 _SHOW = """SELECT r.ingest_time AS ingest_time, r.topic AS topic, r.partition AS partition, r.offset AS offset,
     r.payload_bytes AS payload_bytes, r.error_path AS error_path, r.error AS error,
-    if(p.kept, base64Encode(p.payload), NULL) AS payload
+    if(p.kept, hex(p.payload), NULL) AS payload
 FROM rejects AS r
 LEFT JOIN (SELECT DISTINCT stream, topic, partition, offset, payload, 1 AS kept FROM rejected_payloads) AS p
     ON p.stream = r.stream AND p.topic = r.topic AND p.partition = r.partition AND p.offset = r.offset
@@ -86,7 +85,7 @@ def show(
     if not found.rows:
         raise QueryError(f"no rejected record at partition {partition}, offset {offset}; see `usageaudit rejects list`")
     row = dict(zip(found.columns, found.rows[0], strict=True))
-    payload = None if row["payload"] is None else base64.b64decode(row["payload"])
+    payload = None if row["payload"] is None else bytes.fromhex(row["payload"])
     if raw:
         if payload is None:
             raise QueryError("the bytes of this record are no longer kept")
