@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from usageaudit.policy.language import Condition, Path
-    from usageaudit.policy.model import Bundle, Policy, PolicyException, Revision
+    from usageaudit.policy.model import Bundle, Policy, PolicyException, RegistryEntry, Revision
 
 _STAGES = {
     "draft": "draft: not judged yet",
@@ -54,21 +54,13 @@ def _page(bundle: Bundle) -> Iterator[str]:
         yield "## Registry of applications"
         yield ""
         columns = ("application", "owner", "team", "sector", "jurisdiction", "approved use cases", "data classes")
-        yield from _table(
-            columns,
-            [
-                (
-                    name,
-                    e.owner,
-                    e.team,
-                    e.sector,
-                    e.jurisdiction,
-                    _listed(e.approved_use_cases),
-                    _listed(e.data_classes),
-                )
-                for name, e in bundle.registry.items()
-            ],
-        )
+        yield from _table(columns, [_application(name, entry) for name, entry in bundle.registry.items()])
+
+
+def _application(name: str, entry: RegistryEntry) -> list[str]:
+    texts = [name, entry.owner, entry.team, entry.sector, entry.jurisdiction]
+    lists = [", ".join(values or ()) for values in (entry.approved_use_cases, entry.data_classes)]
+    return [_plain(cell or "") for cell in (*texts, *lists)]
 
 
 def _policy(policy: Policy) -> Iterator[str]:
@@ -146,20 +138,16 @@ def _span(micros: int) -> str:
     return f"{seconds} seconds"
 
 
-def _table(columns: Sequence[str], rows: Iterable[Sequence[str | None]]) -> Iterator[str]:
+def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
     yield f"| {' | '.join(columns)} |"
     yield f"|{'---|' * len(columns)}"
     for row in rows:
-        yield f"| {' | '.join((cell or '').replace('|', chr(92) + '|') for cell in row)} |"
+        yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in row)} |"
     yield ""
 
 
 def _named(paths: Iterable[Path]) -> str:
     return ", ".join(f"`{'.'.join(path)}`" for path in paths)
-
-
-def _listed(values: tuple[str, ...] | None) -> str:
-    return ", ".join(values or ())
 
 
 def _plain(text: str) -> str:

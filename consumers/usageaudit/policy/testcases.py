@@ -44,7 +44,7 @@ def read_tests(nodes: tuple[Node, ...], policy: Policy, report: Report) -> tuple
 def _read_test(node: Node, policy: Policy, report: Report) -> PolicyTest | None:
     fields = Fields(node, "a test", ("name", "expect", "missing", "exception", *_EVENT), report)
     name = fields.text("name", required=True)
-    expect = fields.choice("expect", VERDICTS, "ok", required=True)
+    expect: Verdict = fields.choice("expect", VERDICTS, "ok", required=True)
     missing = _missing(fields.node_of("missing"), report)
     exception = fields.text("exception") or None
     time = fields.time("time")
