@@ -15,14 +15,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence, Set
 
     from usageaudit.pipeline.rows import Row
+    from usageaudit.stores.ledger import EventKey
     from usageaudit.streams.port import Record
     from usageaudit.verdicts import Verdicts
 
     Judge = Callable[[Any, int, int | None], Verdicts]
     """Judges an event's data at its time and its record's time, both in microseconds."""
 
-EventKey = tuple[int, str, str]
-"""What a copy of an event shares with it: time in microseconds, source and id."""
 CHUNK = 200
 """Events that are alive at once: few enough to stay in the processor's cache."""
 
