@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from usageaudit.streams.port import Record
     from usageaudit.verdicts import Verdicts
 
-    Judge = Callable[[Any, int, int | None], Verdicts]
-    """Judges an event's data at its time and its record's time, both in microseconds."""
+    Judge = Callable[[Any, int, int | None, str, str], Verdicts]
+    """Judges an event's data at its time and its record's time, both in microseconds, with its source and id."""
 
 CHUNK = 200
 """Events that are alive at once: few enough to stay in the processor's cache."""
@@ -63,4 +63,4 @@ def _row(record: Record, judge: Judge, judged: Judged, known: Set[EventKey]) -> 
     judged.keys.add(key)
     judged.accepted += 1
     moment = None if record.timestamp is None else record.timestamp * 1000
-    return _build_row(record, event, verdict_values(judge(event.data, event.time, moment)))
+    return _build_row(record, event, verdict_values(judge(event.data, event.time, moment, event.source, event.id)))
