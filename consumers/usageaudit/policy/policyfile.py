@@ -36,7 +36,7 @@ NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
 WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 MAX_NAME = 100
 
-_POLICY = (
+KEYS = (
     "id", "title", "description", "basis", "severity", "stage", "applies", "let", "revisions", "on_unknown", "message",
     "evidence", "exceptions", "alert", "tests",
 )  # fmt: skip
@@ -70,7 +70,7 @@ def _of_list(diagnostic: Diagnostic) -> bool:
 def read_policy(node: Node, pack: str, context: Context) -> Policy | None:
     """Return the policy of a file, None where it has errors, which are reported."""
     report = context.report
-    fields = Fields(node, "a policy", _POLICY, report)
+    fields = Fields(node, "a policy", KEYS, report)
     policy_id = _policy_id(fields, pack)
     title = fields.text("title", required=True)
     lets = _lets(fields, context)
