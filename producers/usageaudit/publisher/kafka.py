@@ -2,14 +2,15 @@
 
 kafka-python's producer has no bound on its memory and never gives a record up by itself here, so no more than one group
 of records is with it at a time; the rest waits in the publisher's own queue. It is idempotent: within its life nothing
-is doubled or reordered, whatever the broker does. Records it failed are sent again by a new producer, which may double
-one whose acknowledgement was lost; consumers recognise it by source and id.
+is doubled or reordered, whatever the broker does. What it fails is sent again by a new producer, later than records
+that came after it, and twice where only the acknowledgement was lost; consumers recognise that by source and id.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from usageaudit.errors import StreamUnavailable
@@ -54,17 +55,38 @@ class KafkaOutlet:
 
     def ship(self, records: Sequence[NewRecord]) -> Sequence[Unsent | None]:
         """Hand the group to the producer and wait until the broker acknowledged it."""
+        results = self._ship_once(records)
+        if len(records) > 1:
+            self._ship_refused_alone(records, results)
+        return results
+
+    def _ship_refused_alone(self, records: Sequence[NewRecord], results: list[Unsent | None]) -> None:
+        """Find out which records are at fault themselves.
+
+        When the broker refuses one for good, kafka-python fails everything else that it holds with the same error.
+        """
+        for place, result in enumerate(results):
+            if result is None or not result.refused:
+                continue
+            try:
+                results[place] = self._ship_once([records[place]])[0]
+            except StreamUnavailable as error:
+                again = Unsent(str(error), refused=False)
+                results[place:] = [again if later is not None else None for later in results[place:]]
+                return
+
+    def _ship_once(self, records: Sequence[NewRecord]) -> list[Unsent | None]:
         if self._producer is None:
             self._producer = self._connect()
-        futures = self._send(self._producer, records)
-        if isinstance(futures[0], Exception) and not _is_refused(futures[0]):
+        sent = self._send(self._producer, records)
+        if isinstance(sent[0], Exception) and not _is_refused(sent[0]):
             self.close()
-            raise self._unavailable(futures[0])
-        self._await(self._producer)
-        results = [_result(future) for future in futures]
-        if any(result is not None and not result.refused for result in results):
-            self.close()
-        return results
+            raise self._unavailable(sent[0])
+        futures = [one for one in sent if not isinstance(one, Exception)]
+        self._await(self._producer, futures)
+        if any(future.failed() for future in futures):
+            self.close()  # it takes the error for fatal, and would fail all that follows
+        return [_result(one) for one in sent]
 
     def halt(self) -> None:
         """Let a `ship` that waits for the broker give up."""
@@ -123,18 +145,17 @@ class KafkaOutlet:
                     break
         return sent + [sent[-1]] * (len(records) - len(sent))
 
-    def _await(self, producer: Any) -> None:
+    def _await(self, producer: Any, futures: Sequence[Any]) -> None:
+        """Wait until the broker answered for all of them; raises StreamUnavailable when it is told to give up."""
         from kafka.errors import KafkaTimeoutError, UnknownError
 
         silent_since = time.monotonic()
-        while True:
-            try:
+        while not all(future.is_done for future in futures):
+            # The errors are those of a wait that was too short, and of a batch that was split to be sent again.
+            with suppress(KafkaTimeoutError, UnknownError):
                 producer.flush(timeout=FLUSH_SECONDS)
-            except (KafkaTimeoutError, UnknownError) as error:  # the latter when it split a batch that was too large
-                if self._halted.is_set():
-                    raise self._unavailable(error) from error
-            else:
-                return
+            if self._halted.wait(0):
+                raise StreamUnavailable(f"{self._address}: given up while waiting for the broker")
             if time.monotonic() > silent_since + SILENT_SECONDS:
                 self._complaints.add("events not sent yet, waiting", f"{self._address} acknowledges nothing")
 
