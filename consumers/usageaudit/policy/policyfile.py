@@ -37,8 +37,8 @@ WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 MAX_NAME = 100
 
 KEYS = (
-    "id", "title", "description", "basis", "severity", "stage", "applies", "let", "revisions", "on_unknown", "message",
-    "evidence", "exceptions", "alert", "tests",
+    "id", "title", "description", "basis", "severity", "stage", "applies", "let", "revisions", "when", "on_unknown",
+    "message", "evidence", "exceptions", "alert", "tests",
 )  # fmt: skip
 
 
@@ -149,8 +149,15 @@ def _condition_at(node: Node, name: str, lets: AnyMapping[str, Condition], conte
 
 
 def _revisions(fields: Fields, lets: AnyMapping[str, Condition], context: Context) -> tuple[Revision, ...]:
+    """Return the revisions; a `when` of the policy itself is short for one revision of version 1 that always holds."""
     report = context.report
-    nodes = fields.items("revisions", required=True)
+    short = fields.scalar("when")
+    nodes = fields.items("revisions", required=short is None)
+    if short is not None:
+        if nodes:
+            report.error(short.place, "when beside revisions", "put the condition into a revision")
+        when = context.condition(short, lets)
+        return () if when is None else (Revision(1, None, None, when),)
     if not nodes and (empty := fields.node_of("revisions")) is not None:
         report.error(empty.place, "a policy needs at least one revision", "- {version: 1, when: ...}")
     found = [(_revision(node, lets, context, alone=len(nodes) == 1), node.place) for node in nodes]

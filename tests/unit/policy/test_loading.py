@@ -412,3 +412,10 @@ def test_commit_of_the_folder_is_known(tmp_path: Path) -> None:
     (folder / "lists.yaml").write_text("x: [a]")
     assert load_bundle([folder]).commit == f"{head}-dirty"
     assert load_bundle(["hygiene"]).commit is None
+
+
+def test_a_condition_without_revisions_is_the_only_version() -> None:
+    """A `when` of the policy itself is one revision of version 1 without a range, and an error beside revisions."""
+    short = "id: test/a\ntitle: a\nseverity: low\nwhen: has(purpose.use_case)\n"
+    assert bundle_of(short).policies[0].revisions == bundle_of(policy()).policies[0].revisions
+    assert "when beside revisions" in _refused(short + "revisions: [{version: 1, when: has(purpose.use_case)}]\n")
