@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from usageaudit.stores.queries import NamedQuery, Parameter
 
 _NAME = re.compile(r"[A-Za-z0-9_-]+")
+_PARAMETER = re.compile(r"[A-Za-z_]\w*")
 
 
 def query(
@@ -64,10 +65,12 @@ def query(
 
 
 def _parameters(given: Sequence[str]) -> dict[str, str]:
-    parameters = dict(one.partition("=")[::2] for one in given)
-    wrong = [one for one in given if not re.match(r"[A-Za-z_]\w*=", one)]
-    if wrong:
-        raise ConfigurationError(f"--param {wrong[0]!r} is not NAME=VALUE")
+    parameters: dict[str, str] = {}
+    for one in given:
+        name, equals, value = one.partition("=")
+        if not equals or not _PARAMETER.fullmatch(name):
+            raise ConfigurationError(f"--param {one!r} is not NAME=VALUE")
+        parameters[name] = value
     return parameters
 
 

@@ -144,7 +144,7 @@ def _show_violations(console: Console, store: Store) -> None:
 
 
 def _show_change(console: Console, store: Store, changed: Sequence[str]) -> None:
-    _heading(console, f"What the change of {_CHANGE} did, to uses for facial recognition")
+    _heading(console, f"What the change of {_CHANGE} did: uses for facial recognition that break the code")
     width = max(10, min(console.width - 40, 40))
     days = rows(store, questions.CHANGED_BY_DAY, {"changed": list(changed)})
     most = max((row["uses"] for row in days), default=0)
@@ -154,7 +154,7 @@ def _show_change(console: Console, store: Store, changed: Sequence[str]) -> None
         style = "bold" if row["day"] == questions.CHANGE else ""
         table.add_row(f"{row['day']:%a %d %b}", f"{row['violating']}", f"{row['uses']}", bars, style=style)
     _indented(console, table)
-    table = _table("organisation", "", "before", "after", "", left=(0, 1, 4))
+    table = _table("organisation", "", "before", "from then on", "", left=(0, 1, 4))
     for row in rows(store, questions.AFFECTED, {"change": questions.CHANGE, "changed": list(changed)}):
         mark = Text("newly affected", style="bold red") if row["newly"] else ""
         before = f"{row['violations_before']} of {row['uses_before']}"

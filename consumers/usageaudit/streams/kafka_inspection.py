@@ -6,8 +6,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
 from kafka.errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError
+from kafka.structs import TopicPartition
 
 from usageaudit.errors import ConfigurationError, StreamUnavailable
 from usageaudit.streams.fetching import Clients
@@ -30,18 +31,7 @@ class KafkaInspection:
         self.topic = address.topic
         clients = Clients()
         try:
-            self._consumer: Any = KafkaConsumer(
-                **address.client_settings(),
-                client_id="usageaudit-inspection",
-                group_id=address.group,  # to be asked for its offsets; without a subscription it is not joined
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                isolation_level="read_committed",
-                allow_auto_create_topics=False,
-                bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000),
-                metrics_enabled=False,
-                kafka_client=clients,
-            )
+            self._consumer: Any = KafkaConsumer(**_settings(address), kafka_client=clients)
         except KafkaTimeoutError:
             raise StreamUnavailable(
                 f"no broker answered at {address} within {CONNECT_SECONDS:.0f} s; is it running, and do "
@@ -99,3 +89,17 @@ class KafkaInspection:
             yield
         except KafkaError as error:
             raise StreamUnavailable(f"{self._address}, topic {self.topic}: {type(error).__name__}: {error}") from error
+
+
+def _settings(address: KafkaStreamAddress) -> dict[str, Any]:
+    return {
+        **address.client_settings(),
+        "client_id": "usageaudit-inspection",
+        "group_id": address.group,  # to be asked for its offsets; without a subscription it is not joined
+        "enable_auto_commit": False,
+        "auto_offset_reset": "none",
+        "isolation_level": "read_committed",
+        "allow_auto_create_topics": False,
+        "bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000),
+        "metrics_enabled": False,
+    }
