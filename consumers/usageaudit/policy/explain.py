@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from usageaudit.policy.language import fields_read
 from usageaudit.policy.model import JUDGED
 from usageaudit.policy.python import Explainer, Explanation, local
-from usageaudit.policy.schema import Occurrence
+from usageaudit.policy.schema import Occurrence, value_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,11 +66,11 @@ class _Condition:
 
     def __init__(self, condition: Condition) -> None:
         self._explainer = Explainer(condition)
-        self._names = [(local(path), path) for path in fields_read(condition)]
+        self._readers = [(local(path), value_of(path)) for path in fields_read(condition)]
 
     def explain(self, event: Occurrence) -> Explanation:
         """Return value, deciding parts and missing fields."""
-        values: Mapping[str, object] = {name: event.value(path) for name, path in self._names}
+        values: Mapping[str, object] = {name: read(event) for name, read in self._readers}
         return self._explainer.explain(values)
 
 

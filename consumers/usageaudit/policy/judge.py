@@ -8,10 +8,10 @@ from usageaudit.policy.explain import PolicyExplainer
 from usageaudit.policy.fusing import fuse
 from usageaudit.policy.indexing import Rule
 from usageaudit.policy.language import fields_read
-from usageaudit.policy.message import evidence
+from usageaudit.policy.message import Evidence
 from usageaudit.policy.model import JUDGED
 from usageaudit.policy.python import compile_condition, local
-from usageaudit.policy.schema import Occurrence
+from usageaudit.policy.schema import Occurrence, value_of
 from usageaudit.verdicts import Exemption, Indeterminate, Verdicts, Violation
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class _Settling:
         self._exceptions = {
             rule.policy.id: [_Exception(exception) for exception in rule.policy.exceptions] for rule in rules
         }
+        self._evidence = {rule.policy.id: Evidence(rule.policy.evidence) for rule in rules}
         # A service that declares nothing leaves every event of its own open in the same way.
         self._remembered: dict[tuple[int, Key], Indeterminate] = {}
 
@@ -106,7 +107,7 @@ class _Settling:
             if exception.holds(event):
                 exemptions.append(Exemption(policy.id, version, policy.severity, policy.stage, message, exception.id))
                 return
-        facts = evidence(policy.evidence, event)
+        facts = self._evidence[policy.id].of(event)
         violations.append(Violation(policy.id, version, policy.severity, policy.stage, message, facts, missing))
 
     def _indeterminate(self, number: int, key: Key | None, event: Occurrence) -> Indeterminate:
@@ -130,10 +131,10 @@ class _Exception:
         self.id = exception.id
         self._expires = exception.expires
         self._condition = compile_condition(exception.when)
-        self._names = [(local(path), path) for path in fields_read(exception.when)]
+        self._readers = [(local(path), value_of(path)) for path in fields_read(exception.when)]
 
     def holds(self, event: Occurrence) -> bool:
         """Tell whether the exception is in force at the event's time, and true."""
         if event.time >= self._expires:
             return False
-        return self._condition({name: event.value(path) for name, path in self._names}) is True
+        return self._condition({name: read(event) for name, read in self._readers}) is True

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import orjson
+
+from usageaudit.policy.schema import shown_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from usageaudit.policy.language import Path
-    from usageaudit.policy.schema import Occurrence
+    from usageaudit.policy.schema import Occurrence, Reader
 
 UNKNOWN = "unknown"
 MAX_VALUE = 200
@@ -29,10 +31,15 @@ class Message:
     """A text with placeholders: `parts` are texts and paths in turn."""
 
     parts: tuple[str | Path, ...]
+    _readers: tuple[str | Reader, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        readers = tuple(part if isinstance(part, str) else shown_of(part) for part in self.parts)
+        object.__setattr__(self, "_readers", readers)
 
     def fill(self, event: Occurrence) -> str:
         """Return the text with the event's values, `unknown` for those it does not have."""
-        return "".join(part if isinstance(part, str) else _text(event.shown(part)) for part in self.parts)
+        return "".join([part if isinstance(part, str) else _text(part(event)) for part in self._readers])
 
     @property
     def text(self) -> str:
@@ -43,12 +50,22 @@ class Message:
         )
 
 
-def evidence(paths: Iterable[Path], event: Occurrence) -> str:
-    """Return a JSON object of dotted paths and their values, null for those that the event does not have."""
-    return orjson.dumps({".".join(path): _bounded(event.shown(path)) for path in paths}).decode()
+class Evidence:
+    """The fields of an event that a violation keeps."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._readers = [(".".join(path), shown_of(path)) for path in paths]
+
+    def of(self, event: Occurrence) -> str:
+        """Return a JSON object of dotted paths and their values, null for those that the event does not have."""
+        if not self._readers:
+            return "{}"
+        return orjson.dumps({name: _bounded(read(event)) for name, read in self._readers}).decode()
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value if len(value) <= MAX_VALUE else value[: MAX_VALUE - 1] + "…"
     if value is None:
         return UNKNOWN
     if isinstance(value, list | tuple):

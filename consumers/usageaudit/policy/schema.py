@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from functools import cache
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
+from msgspec import to_builtins
 
 from usageaudit.events.fields import EVENT_FIELDS
 from usageaudit.events.times import format_time
@@ -13,8 +15,6 @@ from usageaudit.policy.language import STRING, Leaf, Schema
 from usageaudit.policy.model import NOT_REGISTERED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from usageaudit.policy.language import Path
     from usageaudit.policy.model import RegistryEntry
 
@@ -32,8 +32,11 @@ SCHEMA = Schema({**Schema.of(EVENT_FIELDS).leaves, **_ENVELOPE})
 DECIMALS = frozenset(field.path for field in EVENT_FIELDS if field.kind == "decimal")
 
 
-@dataclass(frozen=True, slots=True)
-class Occurrence:
+Reader = Callable[["Occurrence"], Any]
+"""Reads a value off an event, None where the event does not have it."""
+
+
+class Occurrence(NamedTuple):
     """An event as policies see it: its data, its times in microseconds, its envelope, and the bundle's registry."""
 
     data: Any
@@ -43,33 +46,50 @@ class Occurrence:
     source: str | None = None
     event_id: str | None = None
 
-    def value(self, path: Path) -> Any:
-        """Return the value of a leaf as conditions compute with it: decimals are floats, times microseconds."""
-        if path in _BESIDE:
-            return _BESIDE[path](self)
-        found: Any = self.data if path[0] != "registry" else self._registered()
-        for name in path if path[0] != "registry" else path[1:]:
+
+@cache
+def value_of(path: Path) -> Reader:
+    """Return the reader of a leaf as conditions compute with it: decimals are floats, times microseconds."""
+    if path in _BESIDE:
+        return _BESIDE[path]
+    if path[0] == "registry":
+        entry_field = attrgetter(path[1])
+        return lambda event: entry_field(event.registry.get(event.data.application.name, NOT_REGISTERED))
+    read = _data(path)
+    if path not in DECIMALS:
+        return read
+    return lambda event: None if (text := read(event)) is None else float(text)
+
+
+@cache
+def shown_of(path: Path) -> Reader:
+    """Return the reader of a leaf as JSON shows it: decimals as they were written, times in RFC 3339."""
+    if path in (EVENT_TIME, RECORD_TIME):
+        micros = value_of(path)
+        return lambda event: None if (time := micros(event)) is None else format_time(time)
+    read = _data(path) if path in DECIMALS else value_of(path)
+    if SCHEMA.leaves[path].type.scalar:
+        return read
+    return lambda event: to_builtins(read(event))
+
+
+def _data(path: Path) -> Reader:
+    *parents, last = path
+
+    def read(event: Occurrence) -> Any:
+        found = event.data
+        for name in parents:
             found = getattr(found, name)
             if found is None:
                 return None
-        return float(found) if path in DECIMALS else found
+        return getattr(found, last)
 
-    def shown(self, path: Path) -> Any:
-        """Return the value of a leaf as JSON shows it: decimals as they were written, times in RFC 3339."""
-        value = self.value(path)
-        if value is None:
-            return None
-        if path in (EVENT_TIME, RECORD_TIME):
-            return format_time(value)
-        return str(self.data.cost.amount) if path in DECIMALS else msgspec.to_builtins(value)
-
-    def _registered(self) -> RegistryEntry:
-        return self.registry.get(self.data.application.name, NOT_REGISTERED)
+    return read
 
 
-_BESIDE: Mapping[Path, Callable[[Occurrence], Any]] = {
-    EVENT_TIME: lambda event: event.time,
-    RECORD_TIME: lambda event: event.record_time,
-    SOURCE: lambda event: event.source,
-    EVENT_ID: lambda event: event.event_id,
+_BESIDE: Mapping[Path, Reader] = {
+    EVENT_TIME: attrgetter("time"),
+    RECORD_TIME: attrgetter("record_time"),
+    SOURCE: attrgetter("source"),
+    EVENT_ID: attrgetter("event_id"),
 }
