@@ -154,4 +154,5 @@ def _java() -> str:
 
 
 def _cluster_id() -> str:
-    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
+    # One that begins with a dash would be taken for an option of the tool that formats the disk.
+    return urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=").replace("-", "_")
