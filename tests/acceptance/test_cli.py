@@ -127,6 +127,8 @@ def test_writes_and_wide_queries_are_refused(pair: Pair) -> None:
     assert "error:" in _stderr(pair, "query", "DROP TABLE ledger", code=2)
     assert "limit" in _stderr(pair, "query", "SELECT sleep(3)", "--seconds", "0.5", code=2)
     assert "limit" in _stderr(pair, "query", "SELECT number FROM numbers(100)", "--rows", "10", code=2)
+    much = "SELECT length(groupArray(number)) FROM numbers(100000000)"
+    assert "limit" in _stderr(pair, "query", much, "--memory", "64MiB", code=2)
 
 
 def test_parameters_are_bound_and_never_pasted(pair: Pair) -> None:
@@ -292,15 +294,18 @@ def test_reader_that_leaves_early_is_no_error(embedded: Pair) -> None:
 
 
 def test_other_users_are_not_answered(embedded: Pair) -> None:
-    """A process of another user can't connect: the socket is its owner's alone."""
+    """A process of another user can't connect, and is hung up on where somebody opened the socket to all."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to become another user")
     embedded.folder.chmod(0o755)
     code = (
         "import os, socket; os.setgroups([]); os.setgid(65534); os.setuid(65534); "
-        "s = socket.socket(socket.AF_UNIX); s.connect('data/usageaudit.sock')"
+        "s = socket.socket(socket.AF_UNIX); s.connect('data/usageaudit.sock'); print(s.recv(1))"
     )
     with _running(embedded, "up"):
         (embedded.folder / "data").chmod(0o755)
         done = subprocess.run(["python3", "-c", code], cwd=embedded.folder, capture_output=True, text=True)
         assert "PermissionError" in done.stderr
+        (embedded.folder / "data" / "usageaudit.sock").chmod(0o777)
+        done = subprocess.run(["python3", "-c", code], cwd=embedded.folder, capture_output=True, text=True)
+        assert done.stdout == "b''\n", done

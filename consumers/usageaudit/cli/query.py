@@ -39,6 +39,9 @@ def query(
     rows: Annotated[
         int | None, typer.Option(min=1, help="Refuse a result of more rows; by default query_rows.")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="SIZE", help="Stop the query at so much memory, such as 512MiB.")
+    ] = None,
     store: StoreOption = None,
     format: FormatOption = None,  # noqa: A002
 ) -> None:
@@ -54,7 +57,7 @@ def query(
         raise ConfigurationError('nothing to ask: usageaudit query "SELECT …", or usageaudit query --list')
     from usageaudit.cli.access import explaining_missing_tables, limits_of, reading
 
-    settings = settings_of(context, store=store, query_seconds=seconds, query_rows=rows)
+    settings = settings_of(context, store=store, query_seconds=seconds, query_rows=rows, query_memory=memory)
     given = _parameters(param or ())
     statement, parameters = _statement(sys.stdin.read() if sql == "-" else sql, given)
     with reading(settings) as opened, explaining_missing_tables(opened):

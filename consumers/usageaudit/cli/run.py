@@ -71,11 +71,15 @@ def _report(error: Exception, *, verbose: bool) -> int:
     extra = _extra_of(error)
     message = str(error) if extra is None else f"{error.name} is not installed: pip install 'usageaudit[{extra}]'"  # type: ignore[attr-defined]
     _say(f"error: {message}")
-    cause: BaseException | None = error.__cause__ or error.__context__
+    cause = _cause(error)
     while verbose and cause is not None:
         _say(f"  caused by {type(cause).__name__}: {cause}")
-        cause = cause.__cause__ or cause.__context__
+        cause = _cause(cause)
     return exit_code(error)
+
+
+def _cause(error: BaseException) -> BaseException | None:
+    return error.__cause__ or (None if error.__suppress_context__ else error.__context__)
 
 
 def _extra_of(error: Exception) -> str | None:

@@ -53,7 +53,7 @@ class RemoteStore:
         try:
             with endpoint.short_path(folder) as path:
                 self._connection.connect(path)
-            trusted = endpoint.is_trusted(self._connection)
+            trusted = endpoint.may_answer(self._connection)
         except OSError:
             self._connection.close()
             raise

@@ -36,10 +36,14 @@ def short_path(folder: Path) -> Iterator[str]:
         yield str(link / NAME)
 
 
-def is_trusted(connection: socket.socket) -> bool:
-    """Tell whether the process at the other end runs as the same user, or one of the two as root."""
-    me = os.geteuid()
-    return peer_user(connection) in (me, 0) or me == 0
+def may_ask(connection: socket.socket) -> bool:
+    """Tell whether the process that connected runs as the same user as this one, or as root."""
+    return peer_user(connection) in (os.geteuid(), 0)
+
+
+def may_answer(connection: socket.socket) -> bool:
+    """Tell whether the process that was connected to runs as the same user, or one of the two as root."""
+    return may_ask(connection) or os.geteuid() == 0
 
 
 def peer_user(connection: socket.socket) -> int:

@@ -137,7 +137,7 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Take a connection of the same user while there is room for one more."""
-        if not endpoint.is_trusted(request):
+        if not endpoint.may_ask(request):
             log.warning("refused a connection of another user", user=endpoint.peer_user(request))
             return False
         with self._changing:

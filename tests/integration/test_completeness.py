@@ -1,0 +1,160 @@
+"""Every kind of problem that `verify` knows is found where it is, and none where it is not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from usageaudit.embedded_log import EmbeddedLog, NewRecord
+from usageaudit.integrity import verify
+from usageaudit.stores.address import open_store
+from usageaudit.stores.ledger import Ledger
+from usageaudit.stores.migrate import migrate
+from usageaudit.streams.inspection import inspect
+from usageaudit.streams.port import Partition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from usageaudit.integrity import Completeness
+    from usageaudit.stores.port import Store
+
+RECORDS = 10
+
+
+class Case:
+    """A stream of ten records in one partition and a ledger, both to be bent."""
+
+    def __init__(self, folder: Path, store: Store) -> None:
+        self.folder, self.store = folder, store
+        self.log = EmbeddedLog.open(folder)
+        self.log.append("usage-events", [NewRecord(None, b"x") for _ in range(RECORDS)])
+        self.partition = Partition(self.log.identity, "usage-events", 0)
+
+    def record(self, *offsets: int, stream: str = "", **columns: str) -> None:
+        """Write rows that are accepted, unless `columns` say something else as SQL."""
+        values = {
+            "stream": f"'{stream or self.log.identity}'",
+            "topic": "'usage-events'",
+            "status": "'accepted'",
+            "event_source": "'s'",
+            "event_id": "toString(number)",
+            "event_time": "toDateTime64(1, 6, 'UTC')",
+            "offset": "number",
+            **columns,
+        }
+        chosen = ", ".join(map(str, offsets))
+        self.store.execute(
+            f"INSERT INTO ledger ({', '.join(values)}) SELECT {', '.join(values.values())} FROM numbers(1000) "
+            f"WHERE number IN ({chosen})"
+        )
+
+    def verify(self, wait: float = 0.0) -> Completeness:
+        """Verify, without waiting."""
+        looked_at = inspect(f"embedded:{self.folder}")
+        try:
+            return verify(self.store, looked_at, wait)
+        finally:
+            looked_at.close()
+
+    def problems(self) -> list[tuple[str, str]]:
+        """Return the kinds of problems that are found, and where."""
+        return [(problem.kind, problem.where) for problem in self.verify().problems]
+
+
+@pytest.fixture
+def case(tmp_path: Path) -> Iterator[Case]:
+    """Yield a case with an empty ledger."""
+    store = open_store(f"embedded:{tmp_path}")
+    migrate(store)
+    made = Case(tmp_path, store)
+    yield made
+    made.log.close()
+    store.close()
+
+
+def test_complete_record_has_no_problem(case: Case) -> None:
+    """Each record once and nothing else: nothing is found."""
+    case.record(*range(RECORDS))
+    found = case.verify()
+    assert list(found.problems) == []
+    (report,) = found.partitions
+    assert (report.consumed, report.accepted, report.first_offset, report.last_offset) == (10, 10, 0, 9)
+    assert (report.missing, report.behind, report.stream_end) == (0, 0, 10)
+
+
+def test_missing_record_is_found(case: Case) -> None:
+    """A row that is not there although the stream has the record."""
+    case.record(*(set(range(RECORDS)) - {4, 5}))
+    assert case.problems() == [("missing_records", "usage-events[0]")]
+    assert case.verify().partitions[0].explained == 0
+
+
+def test_missing_record_that_the_stream_dropped_is_found(case: Case) -> None:
+    """A row that is not there, and can't be looked up any more, is not taken for explained."""
+    case.record(*(set(range(RECORDS)) - {4}))
+    case.log.trim("usage-events", 0, 6)
+    assert case.problems() == [("missing_records", "usage-events[0]")]
+
+
+def test_gap_that_was_noted_is_named(case: Case) -> None:
+    """Offsets that the consumer saw dropped by the stream are said to be that."""
+    case.record(0, 1, 6, 7, 8, 9)
+    case.log.trim("usage-events", 0, 6)
+    Ledger(case.store).add_offset_gap(case.partition, 2, 6)
+    assert case.problems() == [("dropped_by_stream", "usage-events[0]")]
+
+
+def test_unread_records_are_found(case: Case) -> None:
+    """What the stream has behind the last row, or all of it where nothing was recorded."""
+    assert case.problems() == [("not_recorded_yet", "usage-events[0]")]
+    assert case.verify().partitions[0].behind == 10
+    case.record(0, 1, 2)
+    assert case.verify().partitions[0].behind == 7
+
+
+def test_repeated_offset_is_found(case: Case) -> None:
+    """Two rows of one offset."""
+    case.record(*range(RECORDS))
+    case.record(3, event_id="'other'")
+    assert case.problems() == [("repeated_offsets", "usage-events[0]")]
+
+
+def test_unknown_status_is_found(case: Case) -> None:
+    """A row that is neither accepted, duplicate nor rejected."""
+    case.record(*range(RECORDS - 1))
+    case.record(9, status="'lost'")
+    assert case.problems() == [("unknown_status", "usage-events[0]")]
+
+
+def test_stream_shorter_than_the_ledger_is_found(case: Case) -> None:
+    """Rows behind the end of the stream."""
+    case.record(*range(RECORDS + 2))
+    assert case.problems() == [("stream_ends_before_ledger", "usage-events[0]")]
+
+
+def test_event_accepted_twice_is_found(case: Case) -> None:
+    """Two copies of one event, and two events under one id, are told apart."""
+    case.record(*range(8))
+    case.record(8, event_id="'0'")
+    case.record(9, event_id="'1'", event_time="toDateTime64(2, 6, 'UTC')")
+    assert case.problems() == [("accepted_twice", "s 0"), ("conflicting_duplicate", "s 1")]
+
+
+def test_lost_event_of_a_publisher_is_found(case: Case) -> None:
+    """A number that a publisher gave and that never came."""
+    case.record(
+        *range(RECORDS), publisher_instance="'boot'", publisher_sequence="if(number < 5, number + 1, number + 2)"
+    )
+    assert case.problems() == [("publisher_gap", "s")]
+
+
+def test_rows_of_another_stream_are_counted_apart(case: Case) -> None:
+    """Rows of a stream of the same name that is no more are listed, and compared with nothing."""
+    case.record(*range(RECORDS))
+    case.record(0, 1, stream="before", event_id="concat('b', toString(number))")
+    found = case.verify()
+    assert list(found.problems) == []
+    assert [(report.stream == "before", report.consumed) for report in found.partitions] == [(False, 10), (True, 2)]
