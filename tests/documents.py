@@ -28,7 +28,10 @@ _MARKDOWN = MarkdownIt().enable("table")
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block of code: its document relative to the root, its first line, its language ("" without one)."""
+    """A block of code: its document relative to the root, its first line, its text.
+
+    The language is "" where a fenced block names none, and "indented" where a block has no fences.
+    """
 
     document: str
     line: int
@@ -56,11 +59,16 @@ def name_of(document: Path) -> str:
 
 
 def code_blocks(document: Path) -> tuple[Block, ...]:
-    """Return the fenced blocks of a document in order."""
+    """Return the blocks of code of a document in order."""
     return tuple(
-        Block(name_of(document), token.map[0] + 1 if token.map else 0, token.info.strip(), token.content)
+        Block(
+            document=name_of(document),
+            line=token.map[0] + 1 if token.map else 0,
+            language=token.info.strip() if token.type == "fence" else "indented",
+            text=token.content,
+        )
         for token in _tokens(document)
-        if token.type == "fence"
+        if token.type in ("fence", "code_block")
     )
 
 

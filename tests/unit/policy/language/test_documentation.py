@@ -1,4 +1,4 @@
-"""The page for authors: complete, and true."""
+"""docs/policy-language.md: complete, and true."""
 
 from __future__ import annotations
 
