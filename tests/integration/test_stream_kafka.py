@@ -34,9 +34,10 @@ IMPATIENT = "&session_timeout_ms=1000"
 
 
 @pytest.fixture(autouse=True)
-def leftovers() -> Iterator[None]:
-    """Collect the sockets on which kafka-python was refused: it leaves them to the garbage collector."""
+def leftovers(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Collect the sockets on which kafka-python was refused: it leaves them, and logs errors that hold them."""
     yield
+    caplog.get_records("call").clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
@@ -439,13 +440,37 @@ def test_a_broker_that_restarts(
         stream.acknowledge(partition, second.next_offset)
     began, used = time.monotonic(), time.process_time()
     while time.monotonic() - began < 3:
+        polled = time.monotonic()
         assert stream.poll(0.5) is None
+        assert time.monotonic() - polled < 2
     stream.rest(0.5)
     assert time.process_time() - used < 1.5
     kafka.start()
     source.publish(0, [b"%d" % n for n in range(10, 15)])
     assert [record.offset for record in read(stream, 5)] == list(range(10, 15))
     until(lambda: stream.poll(0.1) is None and stream.committed(partition) == 10, "the commit that failed")
+
+
+def test_a_broker_that_hangs(start_kafka: Callable[[], Kafka], stack: ExitStack) -> None:
+    """While the broker takes connections and answers nothing, poll keeps to its time; afterwards reading goes on."""
+    kafka = start_kafka()
+    source = KafkaSource(kafka, stack)
+    stream = source.open(QUICK)
+    partition = start_all(stream)[0]
+    source.publish(0, [b"1"])
+    stream.acknowledge(partition, next_batch(stream).next_offset)
+    kafka.pause()
+    try:
+        for _ in range(4):
+            began = time.monotonic()
+            assert stream.poll(0.5) is None
+            assert time.monotonic() - began < 2
+    finally:
+        kafka.resume()
+    source.publish(0, [b"2"])
+    assert [record.value for record in read(stream, 1)] == [b"2"]
+    stream.acknowledge(partition, 2)
+    assert stream.committed(partition) == 2
 
 
 def test_no_broker_is_said_with_the_likely_causes(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,14 @@ import structlog
 
 from usageaudit.errors import RetentionOvertook, StreamUnavailable
 from usageaudit.streams.buffers import Buffer
-from usageaudit.streams.kafka_client import LARGEST_RECORD, MOST_RECORDS, GroupConsumer, NotCommitted, OutOfRange
+from usageaudit.streams.kafka_client import (
+    LARGEST_RECORD,
+    MOST_RECORDS,
+    RETRY_SECONDS,
+    GroupConsumer,
+    NotCommitted,
+    OutOfRange,
+)
 from usageaudit.streams.port import Batch, BatchLimits, Partition
 
 if TYPE_CHECKING:
@@ -25,8 +32,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("usageaudit.stream")
 
 COMMIT_SECONDS = 10.0
-LATER_COMMIT_SECONDS = 1.0
-RETRY_SECONDS = 0.1
+LATER_COMMIT_SECONDS, LATER_COMMIT_EVERY = 0.3, 1.0
+"""How long and how often a commit is tried that the group did not take, or no broker."""
 FILLING_TIMES = 5
 """How many times longer than the limits' seconds a partition that lags behind may take to fill a batch."""
 AWAY_SECONDS = 30.0
@@ -303,7 +310,7 @@ class KafkaStream:
         offsets = {number: held.to_commit for number, held in self._held.items() if held.to_commit is not None}
         if not offsets:
             return
-        self._commit_after = time.monotonic() + LATER_COMMIT_SECONDS
+        self._commit_after = time.monotonic() + LATER_COMMIT_EVERY
         try:
             self._member.commit(offsets, seconds)
         except NotCommitted:
@@ -314,11 +321,11 @@ class KafkaStream:
                 self._held[number].to_commit = None
 
     def _commit_later(self) -> None:
-        if time.monotonic() >= self._commit_after and self._member.stable():
+        if time.monotonic() >= self._commit_after and self._member.stable() and self._member.connected():
             try:
                 self._commit(LATER_COMMIT_SECONDS)
             except StreamUnavailable as error:
-                log.warning("commit failed, trying again", cause=str(error))
+                log.debug("commit failed, trying again", cause=str(error))
 
     def _watch_brokers(self, now: float) -> None:
         if self._member.connected():

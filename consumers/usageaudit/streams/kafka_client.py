@@ -53,6 +53,7 @@ log = structlog.get_logger("usageaudit.stream")
 CONNECT_SECONDS = 12.0
 REQUEST_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
+RETRY_SECONDS = 0.1
 MOST_RECORDS = 10_000
 """Records of one call of poll; the client's own limit of 500 costs more than it saves."""
 LARGEST_RECORD = 1024 * 1024
@@ -165,7 +166,7 @@ class GroupConsumer:
 
     def position(self, number: int) -> int:
         """Return the offset that is fetched next: behind what was delivered, and behind control records."""
-        with self._asking("the position"):
+        with self._asking("finding the position"):
             position: int = self._consumer.position(self._partition(number), timeout_ms=0)
             return position
 
@@ -176,32 +177,42 @@ class GroupConsumer:
 
     def committed(self, number: int) -> int | None:
         """Return the group's committed offset. Raises StreamUnavailable."""
-        with self._asking("the committed offset"):
+        with self._asking("reading the committed offset"):
             offset: int | None = self._consumer.committed(self._partition(number), timeout_ms=REQUEST_SECONDS * 1000)
             return offset
 
     def beginning(self, number: int) -> int:
         """Return the first offset that is there. Raises StreamUnavailable."""
         partition = self._partition(number)
-        with self._asking("the first offset"):
+        with self._asking("finding the first offset"):
             first: int = self._consumer.beginning_offsets([partition], timeout_ms=REQUEST_SECONDS * 1000)[partition]
             return first
 
     def end(self, number: int) -> int:
         """Return the offset behind the last record that is not in an open transaction. Raises StreamUnavailable."""
         partition = self._partition(number)
-        with self._asking("the last offset"):
+        with self._asking("finding the last offset"):
             last: int = self._consumer.end_offsets([partition], timeout_ms=REQUEST_SECONDS * 1000)[partition]
             return last
 
     def commit(self, offsets: dict[int, int], seconds: float) -> None:
         """Commit, trying again for so long. Raises NotCommitted and StreamUnavailable."""
         wanted = {self._partition(number): OffsetAndMetadata(offset, "", -1) for number, offset in offsets.items()}
+        until = time.monotonic() + seconds
         with self._asking("committing"):
-            try:
-                self._consumer.commit(wanted, timeout_ms=seconds * 1000)
-            except (CommitFailedError, RebalanceInProgressError) as error:
-                raise NotCommitted from error
+            while True:
+                try:
+                    return self._commit(wanted, max(until - time.monotonic(), 0.0))
+                except RetriableError:
+                    if time.monotonic() + RETRY_SECONDS >= until:
+                        raise
+                    time.sleep(RETRY_SECONDS)
+
+    def _commit(self, wanted: Any, seconds: float) -> None:
+        try:
+            self._consumer.commit(wanted, timeout_ms=seconds * 1000)
+        except (CommitFailedError, RebalanceInProgressError) as error:
+            raise NotCommitted from error
 
     def membership_lost(self) -> bool:
         """Tell whether the group has put this member out, whatever it was assigned."""
@@ -262,14 +273,14 @@ class GroupConsumer:
                 why = "the brokers lost records after an unclean election; offsets are used twice, so take a new topic"
             case _:
                 why = "is a broker down, or has the topic been deleted?"
-        return f"{self._address}, topic {self._topic}: {why} ({type(error).__name__}: {str(error)[:300]})"
+        return f"{self._address}, topic {self._topic}: {why} ({str(error)[:300]})"
 
     @contextmanager
     def _asking(self, what: str) -> Iterator[None]:
         try:
             yield
         except KafkaError as error:
-            raise StreamUnavailable(f"{what} could not be had: {self._explain(error)}") from error
+            raise StreamUnavailable(f"{what} failed: {self._explain(error)}") from error
 
 
 def _settings(address: KafkaStreamAddress, group: str, limits: BatchLimits) -> dict[str, Any]:
