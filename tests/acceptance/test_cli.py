@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.acceptance.conftest import COMMAND, Pair
+from usageaudit.embedded_log import EmbeddedLog, NewRecord
 from usageaudit.events.examples import example_events
 from usageaudit.stores.address import open_store
 
@@ -118,6 +119,22 @@ def test_rejected_bytes_come_back_as_they_were(pair: Pair) -> None:
     )
     assert raw.stdout == payload
     assert "no rejected record" in _stderr(pair, "rejects", "show", "0", "999999", code=2)
+
+
+def test_rejected_records_are_replayed(embedded: Pair) -> None:
+    """Kept bytes that can be decoded by now are published again, once accepted, and the others are left."""
+    log = EmbeddedLog.open(embedded.folder / "data")
+    wrong_format = [("content-type", b"application/cloudevents+avro")]
+    log.append("usage-events", [NewRecord(None, json.dumps(_event(1)).encode(), wrong_format), NewRecord(None, b"no")])
+    log.close()
+    embedded.consume()
+    assert embedded.query("SELECT count() AS n FROM usage_events") == [{"n": 0}]
+    for expected in ({"n": 1, "again": 0}, {"n": 1, "again": 1}):
+        replayed = json.loads(embedded.run("rejects", "replay", "--format=ndjson", code=1))
+        assert replayed == {"published": 1, "still_rejected": 1}
+        embedded.consume()
+        sql = "SELECT countIf(status = 'accepted') AS n, countIf(status = 'duplicate') AS again FROM stream_records"
+        assert embedded.query(sql) == [expected]
 
 
 def test_writes_and_wide_queries_are_refused(pair: Pair) -> None:

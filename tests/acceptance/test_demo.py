@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.acceptance.conftest import COMMAND
 from usageaudit.cloudevents import decode, encode_structured
 from usageaudit.demo.folder import MARK
 from usageaudit.demo.mishaps import RESENT, bad_records, resent
 from usageaudit.demo.scenarios import scenarios
+from usageaudit.demo.showing import bar
 from usageaudit.demo.week import SEED, WEEK_START, events_of_week
 from usageaudit.errors import InvalidEvent
 from usageaudit.events.times import to_micros
@@ -237,6 +240,23 @@ def test_costs_follow_tokens() -> None:
         if cost is not None:
             assert re.fullmatch(r"\d+(\.\d{1,9})?", cost["amount"])
             assert Decimal(cost["amount"]) >= 0
+
+
+@given(st.floats(0, 1e6), st.floats(1, 1e6), st.integers(1, 60), st.booleans())
+def test_bars_keep_their_width(value: float, most: float, width: int, unicode: bool) -> None:
+    """A bar is as long as its share of the width, something is always seen of what is not nothing, in any alphabet."""
+    drawn = bar(min(value, most), most, width, unicode=unicode)
+    assert len(drawn) <= width
+    assert bool(drawn) == (value > 0)
+    assert len(bar(most, most, width, unicode=unicode)) == width
+
+
+def test_terminals_without_unicode_are_served(tmp_path: Path) -> None:
+    """Where the terminal has only ASCII the report is printed all the same."""
+    done = _demo(tmp_path, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.isascii()
+    assert "####" in done.stdout
 
 
 def test_folder_names_survive_the_shell(tmp_path: Path) -> None:

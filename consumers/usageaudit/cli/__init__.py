@@ -7,6 +7,7 @@ commands in `app` and no more.
 from __future__ import annotations
 
 import importlib.util
+import io
 import sys
 
 __all__ = ["main"]
@@ -23,4 +24,7 @@ def main() -> None:
         sys.exit(2)
     from usageaudit.cli.run import run
 
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")  # what the terminal's encoding lacks is no reason to end
     sys.exit(run(sys.argv[1:]))

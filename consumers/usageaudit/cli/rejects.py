@@ -10,7 +10,7 @@ import typer
 
 from usageaudit.cli.access import explaining_missing_tables, limits_of, reading
 from usageaudit.cli.examples import examples
-from usageaudit.cli.options import StoreOption  # noqa: TC001  Typer reads the annotations
+from usageaudit.cli.options import StoreOption, StreamOption  # noqa: TC001  Typer reads the annotations
 from usageaudit.cli.output import FormatOption, print_rows, print_text
 from usageaudit.cli.settings import settings_of
 from usageaudit.cli.text import printable
@@ -40,6 +40,14 @@ LEFT JOIN (SELECT DISTINCT stream, topic, partition, offset, payload, 1 AS kept 
 WHERE r.partition = {partition:UInt32} AND r.offset = {place:UInt64}
     AND ({topic:String} = '' OR r.topic = {topic:String})
 ORDER BY r.ingest_time DESC LIMIT 1"""
+
+_KEPT = """SELECT concat(r.stream, '/', r.topic, '/', toString(r.partition), '/', toString(r.offset)) AS place,
+    hex(p.payload) AS payload
+FROM rejects AS r
+INNER JOIN (SELECT DISTINCT stream, topic, partition, offset, payload FROM rejected_payloads) AS p
+    ON p.stream = r.stream AND p.topic = r.topic AND p.partition = r.partition AND p.offset = r.offset
+WHERE r.ingest_time >= {since:DateTime64(3, 'UTC')}
+ORDER BY r.ingest_time, r.partition, r.offset LIMIT {rows:UInt32}"""
 
 
 @rejects_app.callback()
@@ -95,6 +103,34 @@ def show(
     else:
         row["payload"] = None if payload is None else payload.decode("utf-8", "backslashreplace")
         print_rows(tuple(row), [tuple(row.values())], format)
+
+
+@rejects_app.command(
+    "replay", epilog=examples("usageaudit rejects replay --since 2026-11-01", "usageaudit rejects replay --stream URL")
+)
+def replay(
+    context: typer.Context,
+    since: Annotated[
+        datetime, typer.Option(metavar="TIME", formats=TIME_FORMATS, help="Only those recorded from then on, UTC.")
+    ] = _EPOCH,
+    limit: Annotated[int, typer.Option(min=1, max=1_000_000, help="Records at most, the oldest first.")] = 10_000,
+    stream: StreamOption = None,
+    store: StoreOption = None,
+    format: FormatOption = None,  # noqa: A002
+) -> None:
+    """Publish rejected records again that can be decoded by now, after a correction.
+
+    Each becomes a new record with a header that names the old one; what was accepted already becomes a duplicate. The
+    exit code is 1 where some still can't be decoded, which are not published.
+    """
+    from usageaudit.cli.replaying import publish_again
+
+    settings = settings_of(context, stream=stream, store=store)
+    found = _ask(settings, _KEPT, {"since": since.replace(tzinfo=UTC), "rows": limit})
+    done, refused = publish_again(settings.stream, found.rows)
+    print_rows(("published", "still_rejected"), [(done, refused)], format)
+    if refused:
+        raise typer.Exit(1)
 
 
 def _print_readably(row: Mapping[str, Any], payload: bytes | None) -> None:
