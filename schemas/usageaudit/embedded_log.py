@@ -99,12 +99,13 @@ class EmbeddedLog:
         self._lock = threading.RLock()
         self._closed = False
         self._forking = False
-        with explained(self._what):
-            self._connection: sqlite3.Connection | None = _open(path)
+        self._connection: sqlite3.Connection | None = None
+        self._close_around_forks()
+        with self._lock, explained(self._what):
+            self._connection = _open(path)
             self._inode = _inode(path)
             row = self._connection.execute("SELECT identity FROM stream").fetchone()
         self.identity: str = row[0]
-        self._close_around_forks()
 
     @classmethod
     def open(cls, directory: Path) -> Self:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from usageaudit.embedded_log import NewRecord
+    from usageaudit.publisher.complaints import Complaints
     from usageaudit.publisher.port import Unsent
     from usageaudit.stream_url import EmbeddedStreamAddress
 
@@ -20,7 +21,7 @@ class EmbeddedOutlet:
 
     group_records = 200
 
-    def __init__(self, address: EmbeddedStreamAddress) -> None:
+    def __init__(self, address: EmbeddedStreamAddress, complaints: Complaints) -> None:
         self._address = address
         self._log: EmbeddedLog | None = None
 

@@ -13,6 +13,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from kafka import KafkaProducer, errors
+
 from usageaudit.errors import StreamUnavailable
 from usageaudit.publisher.port import Unsent
 
@@ -94,14 +96,12 @@ class KafkaOutlet:
 
     def close(self) -> None:
         """Drop the producer with everything that it still holds."""
-        from kafka.errors import KafkaError
-
         producer, self._producer = self._producer, None
         if producer is None:
             return
         try:
             producer.close(timeout=0)
-        except KafkaError:  # it holds records, and would go on sending what is about to be sent by another
+        except errors.KafkaError:  # it holds records, and would go on sending what is about to be sent by another
             producer._sender.force_close()  # noqa: SLF001
             producer._closed = True  # noqa: SLF001
 
@@ -112,20 +112,16 @@ class KafkaOutlet:
             self._producer = None
 
     def _connect(self) -> Any:
-        from kafka import KafkaProducer
-        from kafka.errors import KafkaError
 
         try:
             producer: Any = KafkaProducer(**SETTINGS, **self._address.client_settings())
-        except (KafkaError, OSError, ValueError) as error:
+        except (errors.KafkaError, OSError, ValueError) as error:
             raise self._unavailable(error) from error
         producer._unregister_cleanup()  # noqa: SLF001  it would close the producer before the publisher's own flush
         return producer
 
     def _send(self, producer: Any, records: Sequence[NewRecord]) -> list[Any]:
         """Return the futures of the records, or an exception in the place of those that were not taken."""
-        from kafka.errors import KafkaError
-
         sent: list[Any] = []
         for record in records:
             try:
@@ -139,7 +135,7 @@ class KafkaOutlet:
                         timestamp_ms=record.timestamp,
                     )
                 )
-            except (KafkaError, ValueError, TypeError) as error:
+            except (errors.KafkaError, ValueError, TypeError) as error:
                 sent.append(error)
                 if not _is_refused(error):
                     break
@@ -147,12 +143,10 @@ class KafkaOutlet:
 
     def _await(self, producer: Any, futures: Sequence[Any]) -> None:
         """Wait until the broker answered for all of them; raises StreamUnavailable when it is told to give up."""
-        from kafka.errors import KafkaTimeoutError, UnknownError
-
         silent_since = time.monotonic()
         while not all(future.is_done for future in futures):
             # The errors are those of a wait that was too short, and of a batch that was split to be sent again.
-            with suppress(KafkaTimeoutError, UnknownError):
+            with suppress(errors.KafkaTimeoutError, errors.UnknownError):
                 producer.flush(timeout=FLUSH_SECONDS)
             if self._halted.wait(0):
                 raise StreamUnavailable(f"{self._address}: given up while waiting for the broker")
@@ -175,8 +169,6 @@ def _result(future: Any) -> Unsent | None:
 
 def _is_refused(error: Exception) -> bool:
     """Tell whether the record itself is at fault, so that sending it again would change nothing."""
-    from kafka import errors
-
     return isinstance(
         error,
         errors.MessageSizeTooLargeError

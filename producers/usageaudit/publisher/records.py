@@ -5,6 +5,7 @@ The Publisher of events stands on this; so does everything that publishes record
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from time import monotonic
@@ -18,6 +19,7 @@ from usageaudit.publisher.sender import Sender
 from usageaudit.stream_url import KafkaStreamAddress, parse_stream_url
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from usageaudit.embedded_log import NewRecord
@@ -51,7 +53,7 @@ class RecordPublisher:
     ) -> None:
         if max_queued < 1 or max_queued_bytes < 1 or linger < 0:
             raise ConfigurationError("Publisher: max_queued and max_queued_bytes must be positive, linger not negative")
-        self._address = parse_stream_url(stream_url)
+        self._new_outlet = _adapter(parse_stream_url(stream_url))
         self._limits = (max_queued, max_queued_bytes)
         self._linger = linger
         self._closed = False
@@ -114,7 +116,7 @@ class RecordPublisher:
         with self._lock:
             if self._closed or (self._sender is not None and self._sender.alive):
                 return
-            self._outlet = _outlet(self._address, self.complaints)
+            self._outlet = self._new_outlet(self.complaints)
             self._sender = Sender(self._buffer, self._outlet, self._linger, self.complaints)
             try:
                 self._sender.start()
@@ -155,12 +157,15 @@ class RecordPublisher:
         self._start_over()
 
 
-def _outlet(address: StreamAddress, complaints: Complaints) -> Outlet:
-    """Return the writing side of the stream; its client is imported here, since most modules of a service need none."""
+def _adapter(address: StreamAddress) -> Callable[[Complaints], Outlet]:
+    """Return what makes the writing side of the stream, importing no client but its own.
+
+    Not in the publisher's thread, where a fork could leave a half-imported module to the child.
+    """
     if isinstance(address, KafkaStreamAddress):
         from usageaudit.publisher.kafka import KafkaOutlet
 
-        return KafkaOutlet(address, complaints)
+        return functools.partial(KafkaOutlet, address)
     from usageaudit.publisher.embedded import EmbeddedOutlet
 
-    return EmbeddedOutlet(address)
+    return functools.partial(EmbeddedOutlet, address)
