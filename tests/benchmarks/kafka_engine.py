@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
-from tests.benchmarks.peers import EVENT_NAMES, TABLE, create_table
+from tests.benchmarks.peers import EVENT_NAMES, TABLE
 from tests.benchmarks.policies import policies, sql_violated
 from usageaudit.events.fields import EVENT_FIELDS
 
@@ -33,7 +33,7 @@ _TYPES = {
 
 
 def statements(database: str, bootstrap: str, topic: str, group: str) -> list[str]:
-    """Return the statements after the last of which the engine consumes the topic into the database's table."""
+    """Return the statements after the last of which the engine consumes the topic into the table that is there."""
     settings = {
         "kafka_broker_list": bootstrap,
         "kafka_topic_list": topic,
@@ -47,7 +47,6 @@ def statements(database: str, bootstrap: str, topic: str, group: str) -> list[st
     }
     said = ", ".join(f"{name} = {value!r}" for name, value in settings.items())
     return [
-        create_table(database),
         f"CREATE TABLE {database}.topic (raw String) ENGINE = Kafka SETTINGS {said}",
         f"CREATE MATERIALIZED VIEW {database}.judged TO {database}.{TABLE} AS {_select(f'{database}.topic')}",
     ]

@@ -12,12 +12,14 @@ if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickHouse
     from tests.servers.kafka import Kafka
 
-COMMAND: Sequence[str] = (str(Path(sys.executable).with_name("usageaudit")), "consume", "--until-caught-up")
+PROGRAM = str(Path(sys.executable).with_name("usageaudit"))
+MIGRATE: Sequence[str] = (PROGRAM, "migrate")
+"""Creates the tables, so that merging them can be put off before the measurement begins."""
 
 
-def command(bundle: Path) -> list[str]:
+def command(bundle: Path) -> Sequence[str]:
     """Return the command that consumes the topic up to its present end, judging by a bundle."""
-    return [*COMMAND, "--policies", str(bundle)]
+    return (PROGRAM, "consume", "--until-caught-up", "--policies", str(bundle))
 
 
 def environment(kafka: Kafka, clickhouse: ClickHouse, topic: str, database: str) -> Mapping[str, str]:

@@ -45,7 +45,7 @@ def paths_table(repetitions: Sequence[Repetition], starts: Sequence[Repetition],
     """Return medians of the paths, net of starting; the last columns are ratios within each repetition."""
     head = (
         *("path", "events/s", "consumer µs", "ClickHouse µs", "total µs", "to engine", "to idiomatic"),
-        *("broker µs", "peak MB", "start s", "start CPU s"),
+        *("merge µs", "broker µs", "peak MB", "start s", "start CPU s"),
     )
     rows = []
     for name in repetitions[0]:
@@ -58,6 +58,7 @@ def paths_table(repetitions: Sequence[Repetition], starts: Sequence[Repetition],
                 _micros(costs, events, lambda cost: cost.clickhouse),
                 _micros(costs, events, lambda cost: cost.total),
                 *(_ratio(repetitions, name, to) for to in ("kafka_engine", "idiomatic")),
+                _micros(costs, events, lambda cost: cost.merge),
                 _micros(costs, events, lambda cost: cost.kafka),
                 f"{statistics.median(cost.memory for cost in costs) / 1e6:.0f}" if costs[0].memory else NONE,
                 f"{statistics.median(cost.wall for cost in started):.1f}" if started[0].wall else NONE,

@@ -97,4 +97,4 @@ def _round(records: Sequence[Record], judge: Judge) -> tuple[float, float, float
 
 def _judged(event: Any, record: Record, judge: Judge) -> Any:
     moment = None if record.timestamp is None else record.timestamp * 1000
-    return judge(event.data, event.time, moment)
+    return judge(event.data, event.time, moment, event.source, event.id)
