@@ -44,7 +44,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(marker)
 
 
-def _skip(reason: str) -> NoReturn:
+def skip(reason: str) -> NoReturn:
+    """Skip the test for what the machine lacks; fail it where `CI` is `true`."""
     if os.environ.get("CI") == "true":
         pytest.fail(f"must not be skipped where CI=true: {reason}", pytrace=False)
     pytest.skip(reason)
@@ -52,10 +53,12 @@ def _skip(reason: str) -> NoReturn:
 
 @contextmanager
 def running(server: S) -> Iterator[S]:
+    """Start a server and stop it when the block ends; skip, or fail in CI, where the machine can't run it."""
+    """Start a server, and stop it at the end of the block; skip the test where the machine can't have it."""
     try:
         server.start()
     except UnavailableError as error:
-        _skip(str(error))
+        skip(str(error))
     try:
         yield server
     finally:
@@ -131,7 +134,7 @@ def test_data() -> Path:
     """Return the folder of real and scripted usage data that `USAGEAUDIT_TEST_DATA` names."""
     folder = os.environ.get("USAGEAUDIT_TEST_DATA")
     if not folder:
-        _skip("USAGEAUDIT_TEST_DATA names no folder of test data")
+        skip("USAGEAUDIT_TEST_DATA names no folder of test data")
     if not Path(folder).is_dir():
         pytest.fail(f"USAGEAUDIT_TEST_DATA={folder} is not a folder", pytrace=False)
     return Path(folder)
