@@ -76,7 +76,7 @@ class _Gathering:
     def source(self, source: str | Path) -> str | None:
         """Load what a source names, and all that it uses; return its name."""
         folder = self._folder(source, Path(), Place(TextFile.of(str(source), "")))
-        return self._load(folder, str(source)) if folder is not None else None
+        return self._load(folder, str(Path(source))) if folder is not None else None
 
     def _folder(self, source: str | Path, beside: Path, place: Place) -> Path | None:
         if str(source) in self.packs:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from itertools import pairwise
+from math import inf
 from typing import TYPE_CHECKING
 
 from usageaudit.policy.fields import Fields, text_of
@@ -181,18 +183,16 @@ def _revision(node: Node, lets: AnyMapping[str, Condition], context: Context, *,
 
 
 def _check_disjoint(found: list[tuple[Revision, Place]], report: Report) -> None:
-    for index, (later, place) in enumerate(found):
-        for earlier, _ in found[:index]:
-            if earlier.version == later.version:
-                report.error(place, f"version {later.version} is here twice", "number each revision differently")
-            if _overlap(earlier, later):
-                hint = "they are chosen by the event's time: [from, to) of one ends where that of the next begins"
-                report.error(place, f"the revision overlaps with version {earlier.version}", hint)
-
-
-def _overlap(one: Revision, other: Revision) -> bool:
-    begins = one.start is None or other.end is None or one.start < other.end
-    return begins and (other.start is None or one.end is None or other.start < one.end)
+    numbered: set[int] = set()
+    for revision, place in found:
+        if revision.version in numbered:
+            report.error(place, f"version {revision.version} is here twice", "number each revision differently")
+        numbered.add(revision.version)
+    in_order = sorted(found, key=lambda one: -inf if one[0].start is None else one[0].start)
+    for (earlier, _), (later, place) in pairwise(in_order):
+        if earlier.end is None or later.start is None or later.start < earlier.end:
+            hint = "they are chosen by the event's time: [from, to) of one ends where that of the next begins"
+            report.error(place, f"the revision overlaps with version {earlier.version}", hint)
 
 
 def read_exceptions(
