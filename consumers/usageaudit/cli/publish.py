@@ -126,12 +126,15 @@ def _name_refused(tally: Tally) -> None:
 
 def _finish(publisher: RecordPublisher, timeout: float) -> None:
     """Wait until everything is acknowledged, for as long as something still is from time to time."""
-    before = -1
+    before = _settled(publisher)
     while publisher.flush(timeout):
-        settled = publisher.counts.acknowledged + publisher.counts.failed
-        if settled == before:
+        if (now := _settled(publisher)) == before:
             raise _stalled(publisher, timeout)
-        before = settled
+        before = now
+
+
+def _settled(publisher: RecordPublisher) -> int:
+    return publisher.counts.acknowledged + publisher.counts.failed
 
 
 def _stalled(publisher: RecordPublisher, seconds: float) -> StreamUnavailable:
@@ -145,7 +148,7 @@ def _report(acknowledged: int, tally: Tally, left: int, format: str | None) -> N
         print_rows(_columns, [(acknowledged, tally.bad, tally.failed, left)], format)
         return
     parts = [f"{acknowledged:,} events acknowledged"]
-    parts += [f"{tally.bad:,} bad lines not published"] if tally.bad else []
+    parts += [f"{tally.bad:,} bad line{'' if tally.bad == 1 else 's'} not published"] if tally.bad else []
     parts += [f"{tally.failed:,} refused by the stream"] if tally.failed else []
     parts += [f"{left:,} not acknowledged, which may still have arrived"] if left else []
     print_text(", ".join(parts))
