@@ -33,9 +33,11 @@ STRUCTURED_HEADERS = [("content-type", CONTENT_TYPE.encode())]
 """The headers of a structured record, as the publisher writes them."""
 ContentMode = Literal["structured", "binary"]
 
-_STRUCTS: dict[type[Any], type[msgspec.Struct]] = {}
-STRICT_DATA: Any = struct_of(UsageEvent, strict=True)
-"""The struct of an event that has no field which the definition does not know."""
+if TYPE_CHECKING:
+    STRICT_DATA = Any
+else:
+    STRICT_DATA = struct_of(UsageEvent, strict=True)
+    """The struct of an event that has no field which the definition does not know."""
 _LENIENT_DATA: Any = struct_of(UsageEvent, strict=False)
 
 

@@ -173,9 +173,9 @@ def main(arguments: Sequence[str]) -> None:
     stop = threading.Event()
     store = open_store(given.store)
     migrate(store)
-    stream = FaultyStream(open_stream(given.stream, limits=BatchLimits(records=given.records)), fault)
+    stream: Any = FaultyStream(open_stream(given.stream, limits=BatchLimits(records=given.records)), fault)
     policies = Policies(["azure-openai-code-of-conduct"])
-    written = UnfencedStore(store) if given.unfenced else store
+    written: Any = UnfencedStore(store) if given.unfenced else store
     ledger = FaultyLedger(written, fault, reads_back=not given.forgetful)
     consumer = Consumer(stream, ledger, policies, f"faults/{os.getpid()}", stop)
     print("ready", flush=True)

@@ -6,14 +6,14 @@ tests each optional parent once.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from usageaudit.events.fields import EVENT_FIELDS
 from usageaudit.ledger.columns import EVENT_COLUMNS, LISTS, RAW, ROW_COLUMNS
 from usageaudit.verdicts import CLEAN, Verdicts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from usageaudit.cloudevents import DecodedEvent
     from usageaudit.errors import InvalidEvent
@@ -21,15 +21,11 @@ if TYPE_CHECKING:
     from usageaudit.ledger.columns import Column
     from usageaudit.streams.port import Record
 
+    AcceptedRow = Callable[[Record, DecodedEvent, tuple[Any, ...]], tuple[Any, ...]]
+    """Builds the row of an accepted event from its record, the event and the values of the verdict columns."""
+
 Row = tuple[Any, ...]
 """The values of ROW_COLUMNS in their order, as NativeBlock takes them."""
-
-
-class AcceptedRow(Protocol):
-    """Builds the row of an accepted event."""
-
-    def __call__(self, record: Record, event: DecodedEvent, verdicts: tuple[Any, ...]) -> Row:
-        """Return the row; `verdicts` are the values of the verdict columns."""
 
 
 _VERDICT_COLUMNS = tuple(column for column in ROW_COLUMNS if column.origin == "verdict")

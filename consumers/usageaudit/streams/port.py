@@ -5,6 +5,7 @@ Two adapters implement this port, `kafka` and `embedded`; one conformance suite 
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -62,6 +63,7 @@ class Stream(Protocol):
     StreamUnavailable; after that the stream may be called again.
     """
 
+    @abstractmethod
     def poll(self, seconds: float) -> Batch | None:
         """Return the next batch that is complete, waiting at most so long for one.
 
@@ -70,32 +72,42 @@ class Stream(Protocol):
         Raises RetentionOvertook where the position is no longer in the stream: `start` at `error.last` to go on.
         """
 
+    @abstractmethod
     def assigned(self) -> list[Partition]:
         """Return the partitions that belong to this reader and have not been started since they were assigned."""
 
+    @abstractmethod
     def owns(self, partition: Partition) -> bool:
         """Tell whether the partition still belongs to this reader; a batch of one that does not is thrown away."""
 
+    @abstractmethod
     def committed(self, partition: Partition) -> int | None:
         """Return the offset at which the group goes on, None where it never acknowledged one."""
 
+    @abstractmethod
     def beginning(self, partition: Partition) -> int:
         """Return the first offset that the stream still holds."""
 
+    @abstractmethod
     def end(self, partition: Partition) -> int:
         """Return the offset that the next record will get."""
 
+    @abstractmethod
     def start(self, partition: Partition, offset: int) -> None:
         """Deliver the partition from an offset on; what was fetched of it before is thrown away."""
 
+    @abstractmethod
     def release(self, partition: Partition) -> None:
         """Stop delivering a partition and list it as assigned again, if the group still gives it to this reader."""
 
+    @abstractmethod
     def acknowledge(self, partition: Partition, next_offset: int) -> None:
         """Commit that everything before an offset has been recorded; does nothing where the partition is lost."""
 
+    @abstractmethod
     def rest(self, seconds: float) -> None:
         """Stay in the group for so long without taking in more records: the store is slow or away."""
 
+    @abstractmethod
     def close(self) -> None:
         """Leave the group at once, so that others take over without waiting."""

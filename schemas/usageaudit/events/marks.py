@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import annotated_types
 import msgspec
@@ -33,8 +33,7 @@ class DecimalText:
 
     def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         """Add the pattern to the string schema."""
-        schema: dict[str, Any] = {**handler(source), "pattern": self.pattern}
-        return schema
+        return cast("CoreSchema", {**handler(source), "pattern": self.pattern})
 
 
 IDENTIFIER = Stored(low_cardinality=False)

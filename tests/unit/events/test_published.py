@@ -29,7 +29,7 @@ def _is_integer(checker: object, value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-VALIDATOR = extend(
+VALIDATOR: Any = extend(  # type: ignore[no-untyped-call]
     Draft202012Validator, type_checker=Draft202012Validator.TYPE_CHECKER.redefine("integer", _is_integer)
 )(event_schema())
 
@@ -59,7 +59,7 @@ def _places(node: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
 @st.composite
 def mutated_events(draw: st.DrawFn) -> dict[str, Any]:
     """Draw an example event in which up to three places hold something else, or nothing."""
-    event = copy.deepcopy(draw(st.sampled_from(list(example_events().values()))))
+    event: dict[str, Any] = copy.deepcopy(draw(st.sampled_from(list(example_events().values()))))
     for _ in range(draw(st.integers(0, 3))):
         *parents, last = draw(st.sampled_from(_places(event) or [("data",)]))
         node: Any = event
