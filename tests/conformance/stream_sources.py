@@ -7,7 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Protocol
 
-from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaProducer
+from kafka.structs import TopicPartition
 
 from tests.servers.kafka import Kafka
 from usageaudit.embedded_log import EmbeddedLog, NewRecord
@@ -32,9 +33,11 @@ class Source(Protocol):
 
     def open(self, limits: BatchLimits | None = None, group: str = "audit") -> Stream:
         """Open a reader; it is closed at the end of the test if it was not before."""
+        ...
 
     def another(self) -> "Source":
         """Return another, empty topic."""
+        ...
 
 
 class EmbeddedSource:

@@ -8,6 +8,9 @@ read by the client's own code, which is also asked which batches are control rec
 Source of the format: https://kafka.apache.org/documentation/#recordbatch
 """
 
+# pyright brings stubs of an older kafka-python.
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
+
 from __future__ import annotations
 
 import ssl
@@ -33,6 +36,8 @@ WRITTEN_FOR = "3.0."
 RECEIVE_BYTES = 256 * 1024
 MOST_HEADERS_KEPT = 1_000
 LOG_APPEND_TIME = 1
+LATEST_TIME = 253_402_300_799_999
+"""The end of the year 9999 in milliseconds: a time beyond it, or before 1970, is taken for none."""
 V2 = 2
 _DECODERS = {1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
 _HEADER_BYTES: int = DefaultRecordBatch.HEADER_STRUCT.size
@@ -144,8 +149,10 @@ class UnpackedRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-
 
 
 def record_of(record: Any) -> Record:
-    """Return a record of kafka-python as ours."""
-    return Record(record.offset, record.timestamp if record.timestamp >= 0 else None, record.value, record.headers)
+    """Return a record of kafka-python as ours; format 0 has no times."""
+    moment = record.timestamp
+    moment = moment if moment is not None and 0 <= moment <= LATEST_TIME else None
+    return Record(record.offset, moment, record.value, record.headers)
 
 
 def unpack(batch: Any, known: dict[bytes, Headers]) -> list[Record]:
@@ -172,7 +179,7 @@ def _unpack(data: bytes, batch: Any, known: dict[bytes, Headers]) -> list[Record
     base, first = batch.base_offset, batch.first_timestamp
     appended = batch.max_timestamp if batch.timestamp_type == LOG_APPEND_TIME else None
     records: list[Record] = []
-    new, add = tuple.__new__, records.append
+    new, add, latest = tuple.__new__, records.append, LATEST_TIME
     at = 0
     for _ in range(batch.records_count):
         number = data[at]
@@ -212,14 +219,10 @@ def _unpack(data: bytes, batch: Any, known: dict[bytes, Headers]) -> list[Record
         if headers is None:
             headers = _headers(raw, known)
         at = end
-        add(new(Record, (offset, moment, value, headers)))
+        add(new(Record, (offset, moment if 0 <= moment <= latest else None, value, headers)))
     if at != len(data):
         raise ValueError(f"{len(data) - at} bytes behind the last record")
-    return records if first >= 0 else [_without_negative_time(record) for record in records]
-
-
-def _without_negative_time(record: Record) -> Record:
-    return record if record.timestamp is None or record.timestamp >= 0 else record._replace(timestamp=None)
+    return records
 
 
 def _rest(data: bytes, at: int, number: int) -> tuple[int, int]:

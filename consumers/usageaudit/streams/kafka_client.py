@@ -8,6 +8,9 @@ seeking raises; a wrong password, certificate or port all look like a time-out; 
 committed, polling raises until it has a position, paused or not.
 """
 
+# pyright brings stubs of an older kafka-python.
+# pyright: reportAttributeAccessIssue=false, reportCallIssue=false
+
 from __future__ import annotations
 
 import logging
