@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from usageaudit.errors import BundleError
-from usageaudit.policy.loading import Loaded, assemble, parse_files
+from usageaudit.policy.gathering import Loaded, parse_files
+from usageaudit.policy.loading import assemble
 from usageaudit.policy.model import Part
 from usageaudit.policy.report import Report
 
