@@ -189,6 +189,12 @@ def test_text_that_means_something_in_sql_arrives_as_text(store: Store, text: st
     assert store.execute("SELECT {x:Nullable(String)} AS x", {"x": text}).rows == [(text,)]
 
 
+def test_a_parameter_may_have_any_name(store: Store) -> None:
+    """A parameter of a person's query may be called like a setting, and text that looks like one stays text."""
+    sql = "SELECT {limit:UInt8} AS `{limit:UInt8}`, '{limit:UInt8}' AS text, {offset:String} AS offset /* {limit:X} */"
+    assert store.query(sql, {"limit": 5, "offset": "o"}).rows == [(5, "{limit:UInt8}", "o")]
+
+
 @pytest.mark.parametrize(
     ("type_name", "value"),
     [

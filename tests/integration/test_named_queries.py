@@ -356,14 +356,6 @@ def test_the_known_fields_are_those_of_the_definition() -> None:
     assert {name.strip().strip("'") for name in listed.split(",")} == known
 
 
-def test_no_parameter_has_the_name_of_a_setting(empty: Store) -> None:
-    """ClickHouse's native protocol takes a parameter for a setting where there is one of that name, such as `limit`."""
-    settings = {name for (name,) in plain(empty.execute("SELECT name FROM system.settings"))}
-    used = {parameter.name for query in named_queries().values() for parameter in query.parameters}
-    assert "limit" in settings
-    assert used & settings == set()
-
-
 PAGE = Path(__file__).parents[2] / "docs" / "analytics.md"
 
 

@@ -55,7 +55,7 @@ def parse_store_url(url: str) -> EmbeddedAddress | ClickHouseAddress:
     """Return the address that a URL names; raises ConfigurationError, without showing a password."""
     scheme, colon, rest = url.partition(":")
     if scheme == "embedded" and rest:
-        return EmbeddedAddress(Path(rest.removeprefix("//")).expanduser())
+        return EmbeddedAddress(Path(unquote(rest.removeprefix("//"))).expanduser())
     if scheme in ("clickhouse", "clickhouses"):
         return _clickhouse_address(url)
     name = f"the store's URL begins with {scheme}:" if colon and "@" not in scheme else "the store's URL has no scheme"

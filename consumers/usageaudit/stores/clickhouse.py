@@ -33,6 +33,7 @@ _CONNECT_SECONDS = 5
 _ANSWER_SECONDS = 60
 _WITHOUT_ZONE = re.compile(r"DateTime(64\(\d\)|(?![6(]))")
 _LARGE = 64 * 1024
+_PREFIX = "p_"
 _NETWORK_ERRORS = (errors.NetworkError, errors.SocketTimeoutError, OSError, EOFError)
 _PROTOCOL_ERRORS = (errors.UnexpectedPacketFromServerError, errors.UnknownPacketFromServerError)
 # src/Common/ErrorCodes.cpp: UNKNOWN_DATABASE; WRONG_PASSWORD, REQUIRED_PASSWORD, UNKNOWN_USER, AUTHENTICATION_FAILED
@@ -82,6 +83,23 @@ class _BlockOutput:
             self._connection.socket.sendall(data)
 
 
+# In the form that FORMAT_SQL gives a statement these are all the places where a brace may stand.
+_QUOTED_OR_PLACEHOLDER = re.compile(r"'(?:[^'\\]|\\.|'')*'|`(?:[^`\\]|\\.)*`|\{(\w+):", re.DOTALL)
+
+
+def _own_names(statement: str, parameters: Parameters) -> str:
+    """Rename a person's placeholders: the native protocol takes one named like a setting, such as `limit`, for that."""
+
+    def renamed(found: re.Match[str]) -> str:
+        return f"{{{_PREFIX}{found[1]}:" if found[1] in parameters else found[0]
+
+    return _QUOTED_OR_PLACEHOLDER.sub(renamed, statement)
+
+
+def _prefixed(parameters: Parameters) -> Parameters:
+    return {_PREFIX + name: value for name, value in parameters.items()}
+
+
 class ClickHouseStore:
     """A server behind the port `Store`. It connects when it is first used, and anew after any failure.
 
@@ -129,7 +147,9 @@ class ClickHouseStore:
         refusals.check_read_only(statement, table_functions)
         settings = {**dialect.limit_settings(limits or Limits()), "readonly": 1}
         with self._connected(settings), self._failing(dialect.query_failure):
-            return self._run(sql, parameters, None)
+            if not parameters:
+                return self._run(sql, None, None)
+            return self._run(_own_names(statement, parameters), _prefixed(parameters), None)
 
     def insert(self, insert: Insert) -> None:
         """Write a block as one data part; see the port."""
