@@ -15,7 +15,8 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
+from kafka.structs import TopicPartition
 
 from tests.strategies import MINIMAL
 from usageaudit.cloudevents import STRUCTURED_HEADERS, decode, partition_key
@@ -65,7 +66,7 @@ def _url(kafka: Kafka, topic: str) -> str:
 
 def _stored(kafka: Kafka, topic: str) -> list[Any]:
     """Return the records of a topic, partition after partition, read by kafka-python's own consumer."""
-    consumer = KafkaConsumer(bootstrap_servers=kafka.bootstrap, enable_auto_commit=False)
+    consumer: Any = KafkaConsumer(bootstrap_servers=kafka.bootstrap, enable_auto_commit=False)
     try:
         partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
         consumer.assign(partitions)
@@ -200,8 +201,10 @@ os._exit(0)
 def _run_without_broker(kafka: Kafka, script: str) -> list[float]:
     """Run a script, kill the broker when it says `ready`, and return the numbers that it prints then."""
     command = [sys.executable, "-c", script, _url(kafka, "t")]
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, text=True, **pipes) as child:  # type: ignore[call-overload]
+    errors = subprocess.DEVNULL
+    with subprocess.Popen(command, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         kafka.kill()
         child.stdin.write("go\n")

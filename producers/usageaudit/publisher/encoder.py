@@ -8,7 +8,6 @@ import json
 import time
 from collections.abc import Mapping
 from datetime import datetime
-from importlib import metadata
 from typing import Any
 
 import msgspec
@@ -66,6 +65,8 @@ class EventEncoder:
 
 
 def _library_version() -> str | None:
+    from importlib import metadata  # as long to import as the rest of this module
+
     try:
         return metadata.version("usageaudit")
     except metadata.PackageNotFoundError:  # run from a copy of the source

@@ -140,8 +140,12 @@ def test_a_stream_that_is_out_of_reach(publish: Any, tmp_path: Path) -> None:
 def test_events_leave_while_the_input_goes_on(tmp_path: Path) -> None:
     """A line from a pipe that stays open is published at once, and Ctrl-C ends it cleanly."""
     environment = {**os.environ, "USAGEAUDIT_STREAM": "embedded:data"}
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen([COMMAND, "publish", "-"], env=environment, cwd=tmp_path, **pipes) as child:  # type: ignore[call-overload]
+    command = [COMMAND, "publish", "-"]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdin=pipe, stdout=pipe, stderr=pipe) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stderr is not None
         child.stdin.write(_line() + b"\n")
         child.stdin.flush()
         log = EmbeddedLog.open(tmp_path / "data")
