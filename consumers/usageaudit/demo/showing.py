@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shlex
+import shutil
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -17,7 +20,6 @@ from usageaudit.stream_url import EmbeddedStreamAddress
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from rich.console import Console, RenderableType
 
@@ -194,9 +196,9 @@ def next_commands(store: Store, folder: Path) -> list[str]:
     """Return the command lines to try next, which work as they stand."""
     (row,) = rows(store, questions.EXAMPLE)
     change = f"--param date={questions.CHANGE}"
-    stream, store_url = shlex.quote(str(EmbeddedStreamAddress(folder))), shlex.quote(f"embedded:{folder}")
+    data = shlex.quote(str(EmbeddedStreamAddress(folder)))
     return [
-        f"export USAGEAUDIT_STREAM={stream} USAGEAUDIT_STORE={store_url}",
+        f"export {_path()}USAGEAUDIT_STREAM={data} USAGEAUDIT_STORE={data}",
         "usageaudit verify",
         "usageaudit query latest-violations",
         f"usageaudit query affected-by-policy --param policy={row['policy_id']} {change}",
@@ -205,6 +207,13 @@ def next_commands(store: Store, folder: Path) -> list[str]:
         'usageaudit query "SELECT model_name, sum(cost) FROM usage_daily GROUP BY model_name"',
         "usageaudit query --list",
     ]
+
+
+def _path() -> str:
+    """Return what puts this installation's commands on the path, where a shell would not find them."""
+    here = Path(sys.executable).parent
+    found = shutil.which("usageaudit")
+    return "" if found and Path(found).parent == here else f'PATH={shlex.quote(str(here))}:"$PATH" '
 
 
 def show_next(console: Console, store: Store, folder: Path) -> None:
