@@ -48,6 +48,8 @@ TRIED_BY = {
     ("docs/policies.md", "yaml"): "tests/unit/policy/test_page.py",
     ("docs/policy-language.md", "cel"): "tests/unit/policy/language/test_documentation.py",
     ("docs/policy-language.md", "indented"): HERE,
+    ("docs/publishing.md", "json"): "tests/acceptance/test_docs_publishing.py",
+    ("docs/publishing.md", "python"): "tests/acceptance/test_docs_publishing.py",
 }
 """Which test tries the blocks of a document in a language."""
 
