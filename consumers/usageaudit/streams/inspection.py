@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -29,19 +30,24 @@ class Inspection(Protocol):
     """A stream that is looked at. Every call may raise StreamUnavailable."""
 
     @property
+    @abstractmethod
     def identity(self) -> str:
         """Return the identity of the stream, as the ledger names it."""
 
     @property
+    @abstractmethod
     def topic(self) -> str:
         """Return the topic."""
 
+    @abstractmethod
     def bounds(self) -> list[Bounds]:
         """Return the partitions of the topic, none where it does not exist."""
 
+    @abstractmethod
     def records(self, number: int, first: int, last: int) -> Sequence[int]:
         """Return which of the offsets first to last hold a record that a consumer would be given."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give back what is open."""
 
