@@ -50,7 +50,7 @@ class Buffer:
 
     def __init__(self, max_records: int, max_bytes: int) -> None:
         self._max_records, self._max_bytes = max_records, max_bytes
-        self._lock = threading.RLock()  # re-entrant: a signal handler may emit while its thread is in here
+        self._lock = threading.RLock()  # re-entrant: a signal handler may emit
         self._arrived = threading.Condition(self._lock)
         self._settled = threading.Condition(self._lock)
         self._waiting: deque[Item] = deque()

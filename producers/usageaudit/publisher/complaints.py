@@ -15,7 +15,7 @@ class Complaints:
     """Logs a kind of trouble at once, and then at most every EVERY_SECONDS, with how often it was seen in between."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant: a signal handler may emit
         self._totals: dict[str, int] = {}
         self._reported: dict[str, tuple[int, float]] = {}
 

@@ -29,7 +29,7 @@ from usageaudit.events.times import MAX_TIME, parse_time, to_micros
 from usageaudit.events.validation import problems_in
 from usageaudit.publisher.ids import EventIds, new_instance
 
-_UNUSABLE = (TypeError, ValueError, AttributeError, LookupError, RecursionError, OverflowError)
+_UNUSABLE = (TypeError, ValueError, RecursionError)
 """What reading an object raises that is no event; msgspec's errors are ValueErrors."""
 
 
@@ -52,9 +52,8 @@ class EventEncoder:
         """Return the event's id and its record; raises InvalidEvent, naming every problem."""
         event_id = self._ids.next() if event_id is None else _checked_id(event_id)
         micros = time.time_ns() // 1_000 if moment is None else _micros(moment)
-        data = _fast(event)
-        if data is None or len(data) > MAX_RECORD_BYTES // 2:
-            data = _exact(event) if data is None else data
+        data, is_checked = _read(event)
+        if not is_checked or len(data) > MAX_RECORD_BYTES // 2:
             decode(self._value(event_id, micros, data, MAX_COUNT), STRUCTURED_HEADERS)
         value = self._value(event_id, micros, data, next(self._sequence))
         return event_id, NewRecord(partition_key(self._source, event_id), value, STRUCTURED_HEADERS)
@@ -94,6 +93,17 @@ def _micros(moment: datetime | str) -> int:
     if not 0 <= micros < MAX_TIME:
         raise InvalidEvent([Problem("time", "must lie from 1970 to 2105")])
     return micros
+
+
+def _read(event: UsageEvent | Mapping[str, Any]) -> tuple[bytes, bool]:
+    """Return the JSON of an event, and whether it is known that the consumer takes it; raises InvalidEvent."""
+    try:
+        data = _fast(event)
+        return (_exact(event), False) if data is None else (data, True)
+    except InvalidEvent:
+        raise
+    except Exception as error:
+        raise InvalidEvent([Problem("data", f"reading the event raised {type(error).__name__}")]) from error
 
 
 def _fast(event: UsageEvent | Mapping[str, Any]) -> bytes | None:

@@ -19,7 +19,7 @@ class EventIds:
     """
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant: a signal handler may emit
         self._millis = 0
         self._counter = 0
 

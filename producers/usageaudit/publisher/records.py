@@ -62,11 +62,12 @@ class RecordPublisher:
         call_in_child(self._in_child)
 
     def _start_over(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # re-entrant: a signal handler may emit
         self._buffer = Buffer(*self._limits)
         weakref.finalize(self, self._buffer.close).atexit = False  # nobody holds this any more: the thread may end
         self._outlet: Outlet | None = None
         self._sender: Sender | None = None
+        self._starting = False
         self.complaints = Complaints()
 
     @property
@@ -114,14 +115,18 @@ class RecordPublisher:
 
     def _start_sender(self) -> None:
         with self._lock:
-            if self._closed or (self._sender is not None and self._sender.alive):
+            # Two senders would ship everything twice: a signal handler that emits can come in here a second time.
+            if self._closed or self._starting or (self._sender is not None and self._sender.alive):
                 return
-            self._outlet = self._new_outlet(self.complaints)
-            self._sender = Sender(self._buffer, self._outlet, self._linger, self.complaints)
+            self._starting = True
             try:
+                self._outlet = self._new_outlet(self.complaints)
+                self._sender = Sender(self._buffer, self._outlet, self._linger, self.complaints)
                 self._sender.start()
             except RuntimeError as error:  # the interpreter is shutting down
                 raise PublishError(f"the publisher's thread can't be started: {error}") from error
+            finally:
+                self._starting = False
 
     def flush(self, timeout: float) -> int:
         """Ship what is queued now, at once; return how many records were not acknowledged within so many seconds."""

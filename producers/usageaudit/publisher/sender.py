@@ -43,7 +43,8 @@ class Sender:
         self._stopping.set()
         self._outlet.halt()
         self._buffer.close()
-        self._thread.join(wait)
+        if self.alive:
+            self._thread.join(wait)
 
     def _run(self) -> None:
         try:

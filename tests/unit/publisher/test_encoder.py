@@ -170,6 +170,25 @@ def test_a_mapping_that_holds_itself() -> None:
         _encoded({**MINIMAL, "extra": deep})
 
 
+class Detached:
+    """An object of some library that raises what nobody foresees."""
+
+    @property
+    def operation(self) -> str:
+        raise RuntimeError("secret")
+
+    def __getattr__(self, name: str) -> str:
+        raise RuntimeError("secret")
+
+
+def test_an_event_whose_own_code_raises() -> None:
+    """Whatever reading the event raises becomes InvalidEvent, without the text of the error, which may be content."""
+    for event in (Detached(), {**MINIMAL, "model": Detached()}):
+        with pytest.raises(InvalidEvent) as caught:
+            _encoded(event)
+        assert "secret" not in str(caught.value)
+
+
 def test_values_of_related_types() -> None:
     """Mappings, enumerations, tuples and whole numbers for measures are taken; a Decimal is no text and is refused."""
     event = _encoded(

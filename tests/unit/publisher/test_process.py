@@ -125,6 +125,50 @@ assert os.waitpid(child, 0)[1] == 0
     assert forked == [(number + 1, f"child-{number}") for number in range(50)]
 
 
+def test_a_fork_that_goes_unnoticed_doubles(away: AwayStream, published: Callable[..., Published]) -> None:
+    """Negative control: where the publisher does not start over in the child, the parent's queue is shipped twice."""
+    script = """
+import usageaudit.publisher.records
+usageaudit.publisher.records.call_in_child = lambda method: None
+publisher = Publisher(sys.argv[1], source="/s")
+for _ in range(10): publisher.emit(EVENT)
+print("emitted", flush=True)
+sys.stdin.readline()
+child = os.fork()
+if child:
+    os.waitpid(child, 0)
+publisher.emit(EVENT)
+publisher.close(30)
+"""
+    command = [sys.executable, "-c", PREAMBLE + script, away.url]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        assert child.stdout.readline() == "emitted\n"
+        away.come_back()
+        child.stdin.write("go\n")
+        child.stdin.flush()
+        child.wait()
+    arrived = [event.id for event in published(away.folder)]
+    assert len(arrived) > len(set(arrived))
+
+
+def test_a_signal_handler_that_emits(url: str, published: Callable[..., Published]) -> None:
+    """A signal handler may emit whatever its thread is doing at that moment, emitting included."""
+    script = """
+signal.signal(signal.SIGALRM, lambda *_: publisher.emit(EVENT, id="from-handler"))
+signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+for _ in range(20_000): publisher.emit(EVENT)
+signal.setitimer(signal.ITIMER_REAL, 0)
+assert publisher.close(30) == 0
+"""
+    done = _run(script, url)
+    assert done.returncode == 0, done.stderr
+    ids = [event.id for event in published()]
+    assert len(ids) - ids.count("from-handler") == 20_000
+    assert "from-handler" in ids
+
+
 def test_forking_in_the_midst_of_it(url: str, published: Callable[..., Published]) -> None:
     """Forks at any moment, while threads emit and the sender appends, hang nothing and lose and double nothing."""
     script = """
