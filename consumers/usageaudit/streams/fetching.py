@@ -113,6 +113,12 @@ class UnpackedRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-
     def _unpack_records(
         self, tp: Any, records: Any, key_deserializer: Any, value_deserializer: Any
     ) -> Iterator[Record]:
+        try:
+            yield from self._unpack_batches(tp, records)
+        finally:
+            self.drain()  # after an error too, or the client would ask for the next record for ever
+
+    def _unpack_batches(self, tp: Any, records: Any) -> Iterator[Record]:
         known: dict[bytes, Headers] = {}
         while (batch := records.next_batch()) is not None:
             if self.check_crcs and not batch.validate_crc():
@@ -127,7 +133,6 @@ class UnpackedRecords(Fetcher.PartitionRecords):  # type: ignore[misc]  # kafka-
                     self.next_fetch_offset = record[0] + 1
                     yield record
             self.next_fetch_offset = batch.next_offset
-        self.drain()
 
     def _older(self, batch: Any) -> Iterator[Record]:
         for record in batch:

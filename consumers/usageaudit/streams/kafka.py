@@ -17,7 +17,6 @@ import structlog
 from usageaudit.errors import RetentionOvertook, StreamUnavailable
 from usageaudit.streams.buffers import Buffer
 from usageaudit.streams.kafka_client import (
-    LARGEST_RECORD,
     MOST_RECORDS,
     RETRY_SECONDS,
     GroupConsumer,
@@ -42,11 +41,14 @@ AWAY_SECONDS = 30.0
 
 @dataclass(slots=True)
 class _Held:
-    """A partition that belongs to this member; without a buffer it has not been started."""
+    """A partition that belongs to this member; without a buffer it has not been started.
+
+    `gap` are the offsets [first, last) that were gone when they were to be fetched.
+    """
 
     buffer: Buffer | None = None
     flowing: bool = False
-    gap: RetentionOvertook | None = None
+    gap: tuple[int, int] | None = None
     to_commit: int | None = None
 
 
@@ -63,7 +65,7 @@ class KafkaStream:
     _member: GroupConsumer = field(init=False)
     _identity: str = field(init=False)
     _held: dict[int, _Held] = field(default_factory=dict)
-    _record_bytes: float = LARGEST_RECORD / 512
+    _record_bytes: float = 2_048.0
     _filling_since: float | None = None
     _commit_after: float = 0.0
     _seen_broker: float = field(default_factory=time.monotonic)
@@ -245,7 +247,7 @@ class KafkaStream:
         held = self._held.get(out.number)
         if out.offset < beginning:
             if held is not None:
-                held.gap = RetentionOvertook(self.address.topic, out.number, out.offset, beginning)
+                held.gap = out.offset, beginning
             return
         self._member.refresh()
         if self._member.identity() == self._identity:
@@ -272,7 +274,7 @@ class KafkaStream:
             if held.buffer is None:
                 continue
             if not held.buffer.pending and held.gap is not None:
-                raise held.gap
+                raise RetentionOvertook(self.address.topic, number, *held.gap)
             if held.buffer.pending and self._is_due(number, held, held.buffer, now):
                 due[number] = held.buffer.served
         return min(due, key=lambda number: due[number], default=None)

@@ -59,8 +59,9 @@ CLOSE_SECONDS = 5.0
 RETRY_SECONDS = 0.1
 MOST_RECORDS = 10_000
 """Records of one call of poll; the client's own limit of 500 costs more than it saves."""
-LARGEST_RECORD = 1024 * 1024
-SMALLEST_FETCH, LARGEST_FETCH = LARGEST_RECORD, 32 * 1024 * 1024
+SMALLEST_FETCH, LARGEST_FETCH = 1024 * 1024, 32 * 1024 * 1024
+LARGEST_SHARE = 1024 * 1024
+"""Of one partition in a fetch, since that much is set aside for each partition that is paused; at least one batch."""
 
 
 class Change(NamedTuple):
@@ -303,7 +304,7 @@ def _settings(address: KafkaStreamAddress, group: str, limits: BatchLimits) -> d
         "allow_auto_create_topics": False,
         "max_poll_records": MOST_RECORDS,
         "fetch_max_bytes": fetch,
-        "max_partition_fetch_bytes": min(fetch, 8 * LARGEST_RECORD),
+        "max_partition_fetch_bytes": min(fetch // 8, LARGEST_SHARE),
         "fetch_max_wait_ms": 100,  # a partition that is resumed waits for the fetch that is under way
         "metadata_max_age_ms": 60_000,  # a recreated topic is noticed that late at the latest
         "bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000),

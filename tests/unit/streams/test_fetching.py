@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kafka.codec import has_lz4, has_snappy, has_zstd
 from kafka.consumer.fetcher import Fetcher
-from kafka.errors import CorruptRecordError, KafkaError
+from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
 from kafka.protocol.consumer import IsolationLevel
 from kafka.record import MemoryRecords
 from kafka.record.default_records import DefaultRecordBatch, DefaultRecordBatchBuilder
@@ -156,8 +156,10 @@ def test_a_wrong_checksum_is_found(written: Batch, chance: random.Random) -> Non
     log = bytearray(batch_bytes(5, written))
     at = chance.randrange(DefaultRecordBatch.ATTRIBUTES_OFFSET, len(log))
     log[at] ^= 1 << chance.randrange(8)
+    unpacked = reader(UnpackedRecords, bytes(log), [], 0, committed=True)
     with pytest.raises(CorruptRecordError, match="wrong checksum"):
-        reader(UnpackedRecords, bytes(log), [], 0, committed=True).take()
+        unpacked.take()
+    assert not unpacked, "the client would ask it for the next record for ever"
 
 
 @given(st.lists(records, min_size=1, max_size=4), st.randoms(use_true_random=False))
@@ -178,6 +180,23 @@ def test_damaged_records_are_refused_or_read_like_the_client_does(
         assert theirs is None
     else:
         assert theirs is None or ours == theirs
+
+
+def test_records_before_a_damaged_batch_are_delivered() -> None:
+    """A damaged batch does not keep back the batches before it."""
+    whole = batch_bytes(0, Batch([Written(1, None, b"v", [])], 0, PLAIN, -1, 0))
+    unpacked = reader(UnpackedRecords, whole + whole[:-1] + b"x", [], 0, committed=True)
+    assert [record.value for record in unpacked.take()] == [b"v"]
+    assert not unpacked
+
+
+@pytest.mark.skipif(has_snappy(), reason="python-snappy is installed")
+def test_a_codec_that_is_not_installed_is_an_error() -> None:
+    """Records that can't be decompressed here raise the client's error instead of being taken for plain."""
+    log = bytearray(batch_bytes(0, Batch([Written(1, None, b"v", [])], 0, PLAIN, -1, 0)))
+    log[DefaultRecordBatch.ATTRIBUTES_OFFSET + 1] |= 2
+    with pytest.raises(UnsupportedCodecError, match="snappy"):
+        unpack(DefaultRecordBatch(log), {})
 
 
 def test_a_header_name_that_is_no_text_does_not_stop_the_partition() -> None:
