@@ -35,7 +35,7 @@ class Tenure:
 
     def missing(self, records: Sequence[Record]) -> Sequence[Record]:
         """Return the records that the ledger does not have."""
-        if not self.present or records[0].offset > self.present.last:
+        if not self.present or not records or records[0].offset > self.present.last:
             return records
         return [record for record in records if record.offset not in self.present]
 
