@@ -154,7 +154,7 @@ def _stream(settings: Settings) -> Iterator[Check]:
 def _unreachable_stream(error: Unavailable, *, embedded: bool) -> Check:
     if embedded:
         return Check("stream", "warn", str(error), "publish an event: the stream is made then")
-    return Check("stream", "unreachable", str(error), "start the broker, create the topic, or correct USAGEAUDIT_STREAM")
+    return Check("stream", "unreachable", str(error), "start the broker, create the topic, or name another stream")
 
 
 def _store(settings: Settings) -> Iterator[Check]:
