@@ -236,6 +236,7 @@ def test_what_append_said_outlives_a_kill(tmp_path: Path) -> None:
     log.close()
 
 
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")  # Python 3.12 and later
 def test_a_forked_child_appends_for_itself(log: EmbeddedLog, tmp_path: Path) -> None:
     """Parent and children go on with the log that was open before the fork, and disturb each other in nothing."""
     log.append(TOPIC, [NewRecord(None, b"before")])
