@@ -51,13 +51,13 @@ def leftovers() -> Iterator[None]:
     logger = logging.getLogger("kafka")
     logger.setLevel(logging.CRITICAL)
     yield
-    logger.setLevel(logging.NOTSET)
     for thread in threading.enumerate():
         if thread.name == "usageaudit-publisher":
             thread.join(30)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ResourceWarning)
         gc.collect()
+    logger.setLevel(logging.NOTSET)
 
 
 def _url(kafka: Kafka, topic: str) -> str:
