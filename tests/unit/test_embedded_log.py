@@ -1,3 +1,5 @@
+"""The embedded stream's file: appended to by processes and threads at once, killed, damaged, forked."""
+
 from __future__ import annotations
 
 import multiprocessing
@@ -9,6 +11,7 @@ import sys
 import tempfile
 import threading
 from collections import defaultdict
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -337,13 +340,26 @@ def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
         EmbeddedLog.open(tmp_path / "file" / "data")
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only to root")
-def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+@contextmanager
+def _no_root() -> Iterator[None]:
+    """Be nobody for a while, since nothing is read-only to root."""
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(user)
+
+
+def test_a_folder_that_cannot_be_written() -> None:
     """A read-only folder is refused, saying what to do."""
-    tmp_path.chmod(0o500)
-    with pytest.raises(ConfigurationError, match="give this user the right"):
-        EmbeddedLog.open(tmp_path)
-    tmp_path.chmod(0o700)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o555)
+        with _no_root(), pytest.raises(ConfigurationError, match="give this user the right"):
+            EmbeddedLog.open(folder)
+        folder.chmod(0o700)
 
 
 def test_a_file_in_place_of_which_there_is_a_folder(tmp_path: Path) -> None:
