@@ -35,6 +35,7 @@ POLL_SECONDS = 0.5
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 RECLAIM_SECONDS = 60.0
 """How long a fenced consumer leaves a partition alone before it claims back what the group still gives to it."""
+UNASSIGNED_SECONDS = 60.0
 ALARMING_SHARE, ALARMING_RECORDS = 0.5, 100
 """More than this share refused of a batch of so many records is worth an alarm: a broken producer, usually."""
 
@@ -81,8 +82,15 @@ class Consumer:
         return self.counts
 
     def run_until_caught_up(self) -> Counts:
-        """Consume up to the offsets that were the end of the partitions when they were taken over."""
+        """Consume up to the offsets that were the end of the partitions when they were taken over.
+
+        Ends, too, where the group gives this consumer no partition for a minute: other members have them all.
+        """
+        patience = time.monotonic() + UNASSIGNED_SECONDS
         while not self.stop.is_set() and not self._caught_up():
+            if not self._tenures and time.monotonic() > patience:
+                log.warning("no partition was assigned: other members of the group have them all")
+                break
             self.step()
         return self.counts
 
