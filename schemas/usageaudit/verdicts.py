@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Verdict = Literal["violation", "exempted", "indeterminate", "ok", "not_applicable"]
 GRAVITY: tuple[Verdict, ...] = ("violation", "indeterminate", "exempted", "ok", "not_applicable")
@@ -17,9 +16,11 @@ SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 Stage = Literal["draft", "shadow", "enforce", "retired"]
 
 
-@dataclass(frozen=True, slots=True)
-class Violation:
-    """A policy that an event violated; `evidence` is a JSON object of the fields that the policy names."""
+class Violation(NamedTuple):
+    """A policy that an event violated; `evidence` is a JSON object of the fields that the policy names.
+
+    Here and below the fields stand in the order of the ledger's columns.
+    """
 
     policy_id: str
     policy_version: int
@@ -30,8 +31,7 @@ class Violation:
     missing_fields: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Exemption:
+class Exemption(NamedTuple):
     """A violation under a named exception that was in force at the event's time."""
 
     policy_id: str
@@ -42,8 +42,7 @@ class Exemption:
     exception_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Indeterminate:
+class Indeterminate(NamedTuple):
     """A policy that could not be decided, with the fields that would have decided it, sorted."""
 
     policy_id: str
@@ -51,8 +50,7 @@ class Indeterminate:
     missing_fields: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Verdicts:
+class Verdicts(NamedTuple):
     """All that is recorded of judging one event by one bundle."""
 
     violated: tuple[Violation, ...] = ()

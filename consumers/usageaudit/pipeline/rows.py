@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from usageaudit.events.fields import EVENT_FIELDS
 from usageaudit.ledger.columns import EVENT_COLUMNS, LISTS, RAW, ROW_COLUMNS
-from usageaudit.verdicts import CLEAN, Verdicts
+from usageaudit.verdicts import CLEAN, Exemption, Indeterminate, Verdicts, Violation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from usageaudit.cloudevents import DecodedEvent
     from usageaudit.errors import InvalidEvent
@@ -30,6 +30,9 @@ Row = tuple[Any, ...]
 
 _VERDICT_COLUMNS = tuple(column for column in ROW_COLUMNS if column.origin == "verdict")
 _HEAD_COLUMNS = next(place for place, column in enumerate(ROW_COLUMNS) if column.origin == "event")
+_NO_VIOLATION = ((),) * len(Violation._fields)
+_NO_EXEMPTION = ((),) * len(Exemption._fields)
+_NO_INDETERMINATE = ((),) * len(Indeterminate._fields)
 NO_VERDICTS: tuple[Any, ...] = ((),) * len(_VERDICT_COLUMNS)
 
 
@@ -37,15 +40,12 @@ def verdict_values(verdicts: Verdicts) -> tuple[Any, ...]:
     """Return the values of the verdict columns: parallel arrays, in the columns' order."""
     if verdicts is CLEAN:
         return NO_VERDICTS
+    violated, exempted, indeterminate = verdicts
     return (
-        *_unzip(verdicts.violated, "policy_id policy_version severity stage message evidence missing_fields"),
-        *_unzip(verdicts.exempted, "policy_id policy_version severity stage message exception_id"),
-        *_unzip(verdicts.indeterminate, "policy_id policy_version missing_fields"),
+        *(zip(*violated, strict=True) if violated else _NO_VIOLATION),
+        *(zip(*exempted, strict=True) if exempted else _NO_EXEMPTION),
+        *(zip(*indeterminate, strict=True) if indeterminate else _NO_INDETERMINATE),
     )
-
-
-def _unzip(verdicts: Sequence[object], attributes: str) -> Iterable[tuple[Any, ...]]:
-    return (tuple(getattr(verdict, name) for verdict in verdicts) for name in attributes.split())
 
 
 def duplicate_row(record: Record, event: DecodedEvent) -> Row:

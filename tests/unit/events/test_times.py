@@ -28,6 +28,19 @@ def test_what_is_formatted_parses(micros: int) -> None:
     assert parse_time(text) == micros
 
 
+@given(st.from_regex(r"20\d\d-[0-1]\d-[0-3]\d[T t][0-2]\d:[0-6]\d:[0-6]\d[.,]\d{6}[Zz]", fullmatch=True))
+def test_the_usual_length_is_read_like_any_other(text: str) -> None:
+    """A time with six digits is read, or refused, as the same time with a seventh digit is."""
+    assert _read(text) == _read(f"{text[:26]}0{text[26]}")
+
+
+def _read(text: str) -> int | None:
+    try:
+        return parse_time(text)
+    except ValueError:
+        return None
+
+
 def test_finer_digits_are_cut_off() -> None:
     """Nanoseconds are truncated to microseconds, never rounded."""
     assert parse_time("2024-05-01T00:00:00.123456999Z") == parse_time("2024-05-01T00:00:00.123456Z")
