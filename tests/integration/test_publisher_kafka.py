@@ -34,11 +34,19 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")
 
 PREAMBLE = """
-import os, sys, threading, time, resource
+import os, sys, threading, time
 from usageaudit.publisher import Publisher
 EVENT = {"operation": "chat", "model": {"provider": "openai", "name": "gpt-4o"}, "actor": {"id": "u"},
          "application": {"name": "claims"}}
 publisher = Publisher(sys.argv[1], source="/s", max_queued=100_000)
+"""
+
+
+# ru_maxrss would not do: a child inherits it from the process that started it.
+PEAK = """
+def peak():
+    lines = open("/proc/self/status").read().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 """
 
 
@@ -153,7 +161,7 @@ def test_a_broker_that_is_away_from_the_start(start_kafka: Callable[..., Kafka],
     assert _ids(_stored(kafka, "t")) == [*ids, "durable"]
 
 
-def test_emits_stay_fast_and_memory_bounded_without_a_broker(start_kafka: Callable[..., Kafka]) -> None:
+def test_memory_is_bounded_without_a_broker(start_kafka: Callable[..., Kafka]) -> None:
     """With the broker away, the memory of the process does not grow by more than the queue was given.
 
     Negative control: kafka-python's own producer, given as many records, takes far more.
@@ -166,36 +174,30 @@ def emit_many(publisher):
     publisher.emit(event, durable=True, timeout=60)
     print("ready", flush=True)
     sys.stdin.readline()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    times = []
+    before = peak()
     for _ in range(60_000):
-        started = time.perf_counter()
         publisher.emit(event)
-        times.append(time.perf_counter() - started)
-    grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-    times.sort()
-    print(grown * 1024, times[len(times) // 2], times[-len(times) // 100], publisher.stats.dropped, flush=True)
+    print(peak() - before, publisher.stats.dropped, flush=True)
     os._exit(0)
 emit_many(Publisher(sys.argv[1], source="/s", max_queued_bytes=8_000_000))
 """
-    grown, _, slow, dropped = _run_without_broker(kafka, PREAMBLE + script)
+    grown, dropped = _run_without_broker(kafka, PREAMBLE + PEAK + script)
     assert dropped > 40_000
     assert grown < 20_000_000
-    assert slow < 0.01  # a bound that holds on a machine that does other things; measured values are in the guide
     kafka.start()
     control = """
-import os, resource, sys
+import os, sys
 from kafka import KafkaProducer
 producer = KafkaProducer(bootstrap_servers=sys.argv[1].split("//")[1].split("?")[0], linger_ms=10)
 producer.send("t", b"x").get(30)
 print("ready", flush=True)
 sys.stdin.readline()
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
 for _ in range(60_000): producer.send("t", b"x" * 900)
-print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024, 0, 0, 0, flush=True)
+print(peak() - before, 0, flush=True)
 os._exit(0)
 """
-    assert _run_without_broker(kafka, control)[0] > 40_000_000
+    assert _run_without_broker(kafka, PEAK + control)[0] > 40_000_000
 
 
 def _run_without_broker(kafka: Kafka, script: str) -> list[float]:
