@@ -186,6 +186,10 @@ def test_verify_finds_what_is_missing(embedded: Pair) -> None:
     with _opened(embedded) as store:
         store.execute("ALTER TABLE ledger DELETE WHERE offset = 2 SETTINGS mutations_sync = 2")
     assert "missing_records" in _stderr(embedded, "verify", code=1)
+    log = EmbeddedLog.open(embedded.folder / "data")
+    log.trim("usage-events", 0, 3)
+    log.close()
+    assert "no_longer_known" in _stderr(embedded, "verify", code=0)
 
 
 def test_verify_finds_lost_and_conflicting_events(pair: Pair) -> None:

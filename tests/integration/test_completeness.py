@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
 
-from usageaudit.embedded_log import EmbeddedLog, NewRecord
-from usageaudit.integrity import verify
+from usageaudit.embedded_log import FILE_NAME, EmbeddedLog, NewRecord
+from usageaudit.integrity import holes, verify
 from usageaudit.stores.address import open_store
 from usageaudit.stores.ledger import Ledger
 from usageaudit.stores.migrate import migrate
@@ -51,6 +53,13 @@ class Case:
             f"WHERE number IN ({chosen})"
         )
 
+    def forget(self, *offsets: int) -> None:
+        """Leave offsets without a record, as compaction and the markers of transactions do."""
+        self.log.close()
+        with closing(sqlite3.connect(self.folder / FILE_NAME)) as connection, connection:
+            connection.executemany('DELETE FROM records WHERE "offset" = ?', [(one,) for one in offsets])
+        self.log = EmbeddedLog.open(self.folder)
+
     def verify(self, wait: float = 0.0) -> Completeness:
         """Verify, without waiting."""
         looked_at = inspect(f"embedded:{self.folder}")
@@ -92,11 +101,42 @@ def test_missing_record_is_found(case: Case) -> None:
     assert case.verify().partitions[0].explained == 0
 
 
-def test_missing_record_that_the_stream_dropped_is_found(case: Case) -> None:
-    """A row that is not there, and can't be looked up any more, is not taken for explained."""
-    case.record(*(set(range(RECORDS)) - {4}))
-    case.log.trim("usage-events", 0, 6)
-    assert case.problems() == [("missing_records", "usage-events[0]")]
+def test_hole_that_the_stream_no_longer_reaches_is_no_mismatch(case: Case) -> None:
+    """A row that is not there, and can't be looked up any more: neither explained nor a problem, but said."""
+    case.record(*(set(range(RECORDS)) - {2, 4, 5}))
+    case.log.trim("usage-events", 0, 5)
+    found = case.verify()
+    assert [one.kind for one in found.problems] == ["missing_records"], "the stream still has offset 5"
+    (note,) = found.notes
+    assert (note.kind, note.where) == ("no_longer_known", "usage-events[0]")
+    assert "2 offsets in 2 places, the first offset 2" in note.message
+    assert found.partitions[0].explained == 0
+    case.record(5)
+    found = case.verify()
+    assert (list(found.problems), [one.kind for one in found.notes]) == ([], ["no_longer_known"])
+
+
+def test_holes_of_a_stream_that_is_gone_are_no_mismatch(case: Case) -> None:
+    """Rows of a stream that is no more: whether their holes held records can't be told."""
+    case.record(*range(RECORDS))
+    case.record(0, 3, stream="before", event_id="concat('b', toString(number))")
+    found = case.verify()
+    assert (list(found.problems), [one.kind for one in found.notes]) == ([], ["no_longer_known"])
+
+
+@pytest.mark.parametrize("most", [1, 2, 1000])
+def test_missing_record_behind_many_holes_is_found(case: Case, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """However many holes without a record come first, and however many more lack one, all are looked at."""
+    monkeypatch.setattr(holes, "PAGE", 2)
+    monkeypatch.setattr(holes, "MOST_NAMED", most)
+    case.forget(1, 3, 5)
+    case.record(0, 2, 4, 7, 9)
+    found = case.verify()
+    missing = [one.message for one in found.problems]
+    assert len(missing) == min(most + 1, 2), "offset 8 by name, or as one more"
+    assert missing[0] == "1 records of offsets 5 to 6 are in the stream and not here"
+    assert ("1 offsets more" in missing[1]) == (most == 1)
+    assert found.partitions[0].explained == 2
 
 
 def test_gap_that_was_noted_is_named(case: Case) -> None:

@@ -44,7 +44,8 @@ def verify(
 
     Prints one row a partition: consumed = accepted + duplicate + rejected, every offset once, the end of the stream
     reached. Also looks for gaps in the numbers of publishers and for events that were accepted twice. What is wrong is
-    said on standard error, and the exit code is 1.
+    said on standard error, and the exit code is 1. What can no longer be told, no_longer_known, is said there, too, and
+    changes no exit code.
     """
     from usageaudit.cli.access import reading
     from usageaudit.integrity import verify as check
@@ -58,12 +59,12 @@ def verify(
     finally:
         looked_at.close()
     if problems:
-        rows = [(one.kind, one.where, one.message) for one in found.problems]
+        rows = [(one.kind, one.where, one.message) for one in (*found.problems, *found.notes)]
         print_rows(("problem", "where", "message"), rows, format)
     else:
         columns = _PARTITION_COLUMNS if format else _SHORT
         print_rows(columns, [[asdict(one)[name] for name in columns] for one in found.partitions], format)
-        for one in found.problems:
+        for one in (*found.problems, *found.notes):
             say(f"{one.kind}: {one.where}: {one.message}")
     if found.problems:
         raise typer.Exit(1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
+from usageaudit.integrity.holes import dropped_ranges, explain_holes
+from usageaudit.integrity.report import Completeness, PartitionReport, Problem
 from usageaudit.stores.queries import named_queries
 
 if TYPE_CHECKING:
@@ -14,83 +16,13 @@ if TYPE_CHECKING:
     from usageaudit.stores.port import Store
     from usageaudit.streams.inspection import Bounds, Inspection
 
-Kind = Literal[
-    "repeated_offsets",
-    "unknown_status",
-    "missing_records",
-    "dropped_by_stream",
-    "not_recorded_yet",
-    "stream_ends_before_ledger",
-    "publisher_gap",
-    "accepted_twice",
-    "conflicting_duplicate",
-]
-
 _PARTITIONS = """SELECT stream, topic, partition, count(), countIf(status = 'accepted'), countIf(status = 'duplicate'),
     countIf(status = 'rejected'), min(offset), max(offset), uniqExact(offset)
 FROM stream_records GROUP BY stream, topic, partition ORDER BY topic, partition, stream"""
-_HOLES = """SELECT first, last FROM (
-    SELECT offset + 1 AS first, leadInFrame(offset, 1, offset + 1) OVER (
-        ORDER BY offset ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING) - 1 AS last
-    FROM (SELECT DISTINCT offset FROM stream_records
-        WHERE stream = {stream:String} AND topic = {topic:String} AND partition = {partition:UInt32})
-) WHERE last >= first ORDER BY first LIMIT 1000"""
-_GAPS = "SELECT DISTINCT group_key FROM findings WHERE kind = 'offset_gap'"
 _TWICE = """SELECT event_source, event_id, count(), uniqExact(event_time) FROM usage_events
 GROUP BY event_source, event_id HAVING count() > 1 ORDER BY event_source, event_id LIMIT 1000"""
 _RETRY_SECONDS = 0.2
 _LOOK_AT = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something that is not as it should be: what kind, where, and what it means or what to do."""
-
-    kind: Kind
-    where: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class PartitionReport:
-    """The count of one partition: consumed = accepted + duplicate + rejected, and its offsets against the stream's.
-
-    `stream_end` is None where the stream is not there any more. `missing` counts the offsets between the first and the
-    last that no row has; `explained` how many of those hold no record or were dropped by the stream.
-    """
-
-    stream: str
-    topic: str
-    partition: int
-    consumed: int = 0
-    accepted: int = 0
-    duplicate: int = 0
-    rejected: int = 0
-    first_offset: int | None = None
-    last_offset: int | None = None
-    distinct_offsets: int = 0
-    missing: int = 0
-    explained: int = 0
-    stream_end: int | None = None
-    behind: int = 0
-
-    @property
-    def name(self) -> str:
-        """The partition as messages name it."""
-        return f"{self.topic}[{self.partition}]"
-
-    @property
-    def next_offset(self) -> int | None:
-        """The offset after the last one recorded."""
-        return None if self.last_offset is None else self.last_offset + 1
-
-
-@dataclass(frozen=True, slots=True)
-class Completeness:
-    """What was counted and what is wrong."""
-
-    partitions: Sequence[PartitionReport]
-    problems: Sequence[Problem]
 
 
 def verify(store: Store, stream: Inspection, wait: float = 0.0) -> Completeness:
@@ -106,17 +38,19 @@ def verify(store: Store, stream: Inspection, wait: float = 0.0) -> Completeness:
         time.sleep(_RETRY_SECONDS)
         reports = _reports(store, stream, bounds)
     reports = [_without_control_records(one, stream) for one in reports]
-    gaps = [str(key) for (key,) in store.execute(_GAPS).rows]
+    dropped = dropped_ranges(store)
     problems: list[Problem] = []
+    notes: list[Problem] = []
     explained: list[PartitionReport] = []
     for report in reports:
         held = next(
             (one for one in bounds if report.stream == stream.identity and one.number == report.partition), None
         )
-        count, found = _explain_holes(report, held, gaps, store, stream)
-        explained.append(replace(report, explained=count))
-        problems += [*found, *_partition_problems(report)]
-    return Completeness(explained, [*problems, *_publisher_gaps(store), *_twice(store)])
+        holes = explain_holes(report, held, dropped, store, stream)
+        explained.append(replace(report, explained=holes.explained))
+        problems += [*holes.problems, *_partition_problems(report)]
+        notes += holes.notes
+    return Completeness(explained, [*problems, *_publisher_gaps(store), *_twice(store)], notes)
 
 
 def _reports(store: Store, stream: Inspection, bounds: Sequence[Bounds]) -> list[PartitionReport]:
@@ -181,45 +115,6 @@ def _partition_problems(report: PartitionReport) -> list[Problem]:
             )
         )
     return problems
-
-
-def _explain_holes(
-    report: PartitionReport, bounds: Bounds | None, gaps: Sequence[str], store: Store, stream: Inspection
-) -> tuple[int, list[Problem]]:
-    """Return how many missing offsets hold no record, and the problems of the others."""
-    if not report.missing:
-        return 0, []
-    place = {"stream": report.stream, "topic": report.topic, "partition": report.partition}
-    explained = 0
-    problems: list[Problem] = []
-    for first, last in store.execute(_HOLES, place).rows:
-        problem = _explain(report, int(first), int(last), bounds, gaps, stream)
-        if problem is None:
-            explained += int(last) - int(first) + 1
-        else:
-            problems.append(problem)
-    return explained, problems
-
-
-def _explain(
-    report: PartitionReport, first: int, last: int, bounds: Bounds | None, gaps: Sequence[str], stream: Inspection
-) -> Problem | None:
-    offsets = f"offsets {first} to {last}" if last > first else f"offset {first}"
-    for gap in gaps:
-        place, number, gap_first, gap_next = gap.rsplit("/", 3)
-        same = (place, number) == (f"{report.stream}/{report.topic}", str(report.partition))
-        if same and int(gap_first) <= first and last < int(gap_next):
-            return Problem("dropped_by_stream", report.name, f"{offsets} were dropped by the stream before being read")
-    if bounds is None or first < bounds.begin:
-        return Problem(
-            "missing_records", report.name, f"{offsets} are not recorded, and the stream no longer holds them"
-        )
-    there = stream.records(report.partition, first, last)
-    if not there:
-        return None
-    return Problem(
-        "missing_records", report.name, f"{len(there):,} records of {offsets} are in the stream and not here"
-    )
 
 
 def _publisher_gaps(store: Store) -> list[Problem]:
