@@ -73,7 +73,6 @@ def _serve(settings: Settings, *, until_caught_up: bool) -> Counts:
     policies = Policies(settings.policies)
     config = ConsumerConfig(
         stream_url=settings.stream,
-        policies=settings.policies,
         limits=BatchLimits(settings.batch_records, settings.batch_bytes, settings.batch_seconds),
         until_caught_up=until_caught_up,
     )
@@ -88,4 +87,4 @@ def _serve(settings: Settings, *, until_caught_up: bool) -> Counts:
         structlog.get_logger("usageaudit").info(
             "recording", stream=masked(settings.stream), store=masked(settings.store)
         )
-        return run_consumer(config, store, stop, policies)
+        return run_consumer(config, store, policies, stop)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
@@ -17,6 +19,7 @@ from usageaudit.demo.week import SEED, events_of_week
 from usageaudit.embedded_log import EmbeddedLog, NewRecord
 from usageaudit.errors import StreamUnavailable
 from usageaudit.events.times import to_micros
+from usageaudit.pipeline.policies import Policies
 from usageaudit.pipeline.service import ConsumerConfig, run_consumer
 from usageaudit.policy import load_bundle
 from usageaudit.publisher import RecordPublisher
@@ -86,49 +89,27 @@ def _records(events: Iterable[SimulatedEvent]) -> Iterator[NewRecord]:
         yield NewRecord(partition_key(event.source, event.id), value, STRUCTURED_HEADERS)
 
 
-class _Consuming(threading.Thread):
-    """The consumer in a thread of its own, so that the main thread can show how far it is."""
-
-    def __init__(self, config: ConsumerConfig, store: Store) -> None:
-        super().__init__(name="usageaudit-demo-consumer", daemon=True)
-        self.stop = threading.Event()
-        self.counts: Counts | None = None
-        self.error: BaseException | None = None
-        self._config, self._store = config, store
-
-    def run(self) -> None:
-        store = self._store.another()
-        try:
-            self.counts = run_consumer(self._config, store, self.stop)
-        except BaseException as error:  # noqa: BLE001  raised again in the thread that waits
-            self.error = error
-        finally:
-            store.close()
-
-
 def consume(folder: Path, store: Store, policies: tuple[str, ...], progress: Progress) -> Counts:
-    """Consume what was published. Raises what the consumer raises."""
+    """Consume what was published, in a thread of its own, so that this one can show how far it is."""
     config = ConsumerConfig(
-        str(EmbeddedStreamAddress(folder)), policies, limits=BatchLimits(records=_BATCH_RECORDS), until_caught_up=True
+        str(EmbeddedStreamAddress(folder)), limits=BatchLimits(records=_BATCH_RECORDS), until_caught_up=True
     )
-    consuming = _Consuming(config, store)
-    log = EmbeddedLog.open(folder)
-    try:
-        consuming.start()
-        while consuming.is_alive():
-            consuming.join(_LOOK_SECONDS)
-            numbers = log.partitions(TOPIC)
-            done = sum(log.committed(GROUP, TOPIC, number) or 0 for number in numbers)
-            progress(done, sum(log.end(TOPIC, number) for number in numbers))
-    finally:
-        consuming.stop.set()
-        consuming.join()
-        log.close()
-    if consuming.error is not None:
-        raise consuming.error
-    if consuming.counts is None:
-        raise StreamUnavailable("the consumer ended without a result")
-    return consuming.counts
+    stop = threading.Event()
+    with closing(EmbeddedLog.open(folder)) as log, ThreadPoolExecutor(1) as pool:
+        consuming = pool.submit(_consume, config, store, Policies(policies), stop)
+        try:
+            while wait([consuming], _LOOK_SECONDS).not_done:
+                numbers = log.partitions(TOPIC)
+                done = sum(log.committed(GROUP, TOPIC, number) or 0 for number in numbers)
+                progress(done, sum(log.end(TOPIC, number) for number in numbers))
+        finally:
+            stop.set()
+    return consuming.result()
+
+
+def _consume(config: ConsumerConfig, store: Store, policies: Policies, stop: threading.Event) -> Counts:
+    with closing(store.another()) as own:
+        return run_consumer(config, own, policies, stop)
 
 
 def policies_changed(policies: tuple[str, ...]) -> list[str]:

@@ -17,10 +17,9 @@ import structlog
 
 from usageaudit.errors import Fenced, OutcomeUnknown, RetentionOvertook, StoreUnavailable, StreamUnavailable
 from usageaudit.pipeline.judging import judge_records
-from usageaudit.pipeline.recovery import report_gap, take_over
+from usageaudit.pipeline.recovery import take_over
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from threading import Event
 
     from usageaudit.pipeline.judging import Judged
@@ -36,6 +35,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 RECLAIM_SECONDS = 60.0
 """How long a fenced consumer leaves a partition alone before it claims back what the group still gives to it."""
 UNASSIGNED_SECONDS = 60.0
+"""How long a consumer that is to catch up waits for the group to give it a partition."""
 ALARMING_SHARE, ALARMING_RECORDS = 0.5, 100
 """More than this share refused of a batch of so many records is worth an alarm: a broken producer, usually."""
 
@@ -63,8 +63,32 @@ class Counts:
 
 
 @dataclass(slots=True)
+class Setback:
+    """How long to wait after failures in a row: longer after each, with jitter."""
+
+    times: int = 0
+    until: float = 0.0
+
+    def grow(self, seconds: float | None = None) -> float:
+        """Note another failure; return for how many seconds to wait, `seconds` where the wait is given."""
+        pause = min(FIRST_PAUSE * 2.0**self.times, LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  jitter
+        pause = pause if seconds is None else seconds
+        self.times += 1
+        self.until = time.monotonic() + pause
+        return pause
+
+    def is_over(self) -> bool:
+        """Tell whether the wait after the last failure is over."""
+        return time.monotonic() >= self.until
+
+
+@dataclass(slots=True)
 class Consumer:
-    """Records every stream record exactly once, judged, until told to stop."""
+    """Records every stream record exactly once, judged, until told to stop.
+
+    A partition is started by taking it over. Whatever goes wrong with a batch that is not plainly "nothing was done",
+    the partition is given up: what was not recorded is delivered again after the next takeover.
+    """
 
     stream: Stream
     ledger: Ledger
@@ -73,7 +97,8 @@ class Consumer:
     stop: Event
     counts: Counts = field(default_factory=Counts)
     _tenures: dict[Partition, Tenure] = field(default_factory=dict)
-    _reclaim_at: dict[Partition, float] = field(default_factory=dict)
+    _setbacks: dict[Partition, Setback] = field(default_factory=dict)
+    _stream_setback: Setback = field(default_factory=Setback)
 
     def run(self) -> Counts:
         """Consume until `stop` is set."""
@@ -84,11 +109,13 @@ class Consumer:
     def run_until_caught_up(self) -> Counts:
         """Consume up to the offsets that were the end of the partitions when they were taken over.
 
-        Ends, too, where the group gives this consumer no partition for a minute: other members have them all.
+        Ends, too, where the group leaves this consumer without any partition for a minute: others have them all.
         """
         patience = time.monotonic() + UNASSIGNED_SECONDS
         while not self.stop.is_set() and not self._caught_up():
-            if not self._tenures and time.monotonic() > patience:
+            if self._tenures or self.stream.assigned():
+                patience = time.monotonic() + UNASSIGNED_SECONDS
+            elif time.monotonic() > patience:
                 log.warning("no partition was assigned: other members of the group have them all")
                 break
             self.step()
@@ -96,46 +123,59 @@ class Consumer:
 
     def step(self) -> None:
         """Take over what was assigned, then poll, judge, record and acknowledge one batch."""
+        self._forget_lost()
         for partition in self.stream.assigned():
-            if self._reclaim_at.get(partition, 0.0) <= time.monotonic():
-                self._recover(partition)
+            if self._setback(partition).is_over():
+                self._take_over(partition)
         batch = self._poll()
-        if batch is not None and batch.partition in self._tenures:
+        if batch is not None:
             self._process(batch)
         del batch
         gc.collect()  # the service turned automatic collection off
 
+    def _forget_lost(self) -> None:
+        self._tenures = {at: tenure for at, tenure in self._tenures.items() if self.stream.owns(at)}
+        self._setbacks = {at: setback for at, setback in self._setbacks.items() if self.stream.owns(at)}
+
+    def _take_over(self, partition: Partition) -> None:
+        self._tenures.pop(partition, None)
+        try:
+            self._tenures[partition] = take_over(partition, self.stream, self.ledger, self.owner)
+        except (StoreUnavailable, OutcomeUnknown, StreamUnavailable) as error:
+            self._give_up(partition, "could not take a partition over", str(error))
+
     def _poll(self) -> Batch | None:
         try:
-            return self.stream.poll(POLL_SECONDS)
+            batch = self.stream.poll(POLL_SECONDS)
         except RetentionOvertook as gap:
-            self._skip_gap(gap)
+            for partition in [at for at in self._tenures if (at.topic, at.number) == (gap.topic, gap.partition)]:
+                self._give_up(partition, "the stream no longer has what comes next", str(gap))
+            return None
         except StreamUnavailable as error:
-            log.warning("waiting for the stream", cause=str(error))
-            self.stop.wait(FIRST_PAUSE)
-        return None
-
-    def _skip_gap(self, gap: RetentionOvertook) -> None:
-        for partition in [p for p in self._tenures if (p.topic, p.number) == (gap.topic, gap.partition)]:
-            report_gap(partition, gap.first, gap.last, self.ledger)
-            self.stream.start(partition, gap.last)
+            pause = self._stream_setback.grow()
+            log.warning("waiting for the stream", cause=str(error), seconds=round(pause, 2))
+            self._rest(pause)
+            return None
+        self._stream_setback = Setback()
+        return batch
 
     def _process(self, batch: Batch) -> None:
-        """Record a batch and acknowledge it, however long the store is away, or leave it to recovery."""
-        partition = batch.partition
-        for pause in self._while_owned(partition):
+        """Record a batch and acknowledge it, however long the store is away, or give its partition up."""
+        partition, waiting = batch.partition, Setback()
+        while partition in self._tenures and not self.stop.is_set() and self.stream.owns(partition):
             try:
                 self._record(batch, self._tenures[partition])
             except StoreUnavailable as error:
+                pause = waiting.grow()
                 log.warning("waiting for the store", cause=str(error), seconds=round(pause, 2))
-                continue
+                self._rest(pause)
             except OutcomeUnknown as error:
-                log.warning("outcome of an insert unknown, reading back", partition=str(partition), cause=str(error))
-                return self._recover(partition)
-            except Fenced:
-                return self._let_go(partition)
-            return self._acknowledge(batch)
-        return None
+                return self._give_up(partition, "outcome of an insert unknown, reading back", str(error))
+            except Fenced as error:
+                return self._give_up(partition, "another consumer took the partition over", str(error), RECLAIM_SECONDS)
+            else:
+                return self._acknowledge(batch)
+        return self._give_up(partition, "a batch was left to the next takeover", "stopped, or the partition is lost")
 
     def _record(self, batch: Batch, tenure: Tenure) -> None:
         """Judge what the ledger does not have yet and write it as one block."""
@@ -156,43 +196,34 @@ class Consumer:
     def _acknowledge(self, batch: Batch) -> None:
         """Commit the batch; where that fails nothing is lost, since recovery reads the ledger."""
         self._tenures[batch.partition].reached = batch.next_offset
+        self._setbacks.pop(batch.partition, None)
         try:
             self.stream.acknowledge(batch.partition, batch.next_offset)
         except StreamUnavailable as error:
             log.warning("could not acknowledge", partition=str(batch.partition), cause=str(error))
 
-    def _recover(self, partition: Partition) -> None:
-        """Take a partition over, however long the store is away, unless it goes to somebody else meanwhile."""
+    def _give_up(self, partition: Partition, what: str, cause: str, seconds: float | None = None) -> None:
+        """Throw away what is in memory of a partition; it is taken over again later, if it still belongs here."""
+        pause = self._setback(partition).grow(seconds)
+        log.warning(what, partition=str(partition), cause=cause, seconds=round(pause, 2))
         self._tenures.pop(partition, None)
-        self._reclaim_at.pop(partition, None)
-        for pause in self._while_owned(partition):
-            try:
-                self._tenures[partition] = take_over(partition, self.stream, self.ledger, self.owner)
-            except (StoreUnavailable, OutcomeUnknown, StreamUnavailable) as error:
-                log.warning("waiting to take over", partition=str(partition), cause=str(error), seconds=round(pause, 2))
-            else:
-                return
-
-    def _let_go(self, partition: Partition) -> None:
-        """Another owner fenced this one: leave the partition to it, and look again later."""
-        log.warning("fenced: another consumer took the partition over", partition=str(partition))
-        self._tenures.pop(partition, None)
-        self._reclaim_at[partition] = time.monotonic() + RECLAIM_SECONDS
         self.stream.release(partition)
 
-    def _while_owned(self, partition: Partition) -> Iterator[float]:
-        """Yield the pause that follows a failure, again and again while the partition is ours and nobody says stop."""
-        pause = FIRST_PAUSE
-        while not self.stop.is_set() and self.stream.owns(partition):
-            yield pause
-            until = time.monotonic() + pause * random.uniform(0.5, 1.0)  # noqa: S311  jitter
-            while not self.stop.is_set() and (left := until - time.monotonic()) > 0:
-                self.stream.rest(min(left, POLL_SECONDS))
-            pause = min(2 * pause, LONGEST_PAUSE)
+    def _setback(self, partition: Partition) -> Setback:
+        return self._setbacks.setdefault(partition, Setback())
+
+    def _rest(self, seconds: float) -> None:
+        """Stay in the group without taking in more, but not beyond being told to stop."""
+        until = time.monotonic() + seconds
+        while not self.stop.is_set() and (left := until - time.monotonic()) > 0:
+            self.stream.rest(min(left, POLL_SECONDS))
 
     def _caught_up(self) -> bool:
-        tenures = [tenure for partition, tenure in self._tenures.items() if self.stream.owns(partition)]
-        return bool(tenures) and not self.stream.assigned() and all(t.reached >= t.target for t in tenures)
+        return (
+            bool(self._tenures)
+            and not self.stream.assigned()
+            and all(tenure.reached >= tenure.target for tenure in self._tenures.values())
+        )
 
     def _alarm(self, partition: Partition, judged: Judged) -> None:
         refused = len(judged.rejected)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import getpass
+import os
 from dataclasses import dataclass, field
-from threading import Event
 from typing import TYPE_CHECKING
 
 import structlog
@@ -36,23 +36,26 @@ class Policies:
 
     sources: Sequence[str]
     _in_force: InForce = field(init=False)
+    _loaded_by: str = field(init=False)
     _kept: str = ""
-    _reload: Event = field(default_factory=Event)
+    # A plain flag: the lock of an Event is not to be taken by a signal handler that interrupts its owner.
+    _reload: bool = False
 
     def __post_init__(self) -> None:
         self._in_force = _load(self.sources)
+        self._loaded_by = _user()
 
     def request_reload(self) -> None:
         """Ask for the sources to be read again before the next batch; safe to call from a signal handler."""
-        self._reload.set()
+        self._reload = True
 
     def current(self, ledger: Ledger) -> InForce:
         """Return what judges the next batch, after the store has its bundle."""
-        if self._reload.is_set():
-            self._reload.clear()
+        if self._reload:
+            self._reload = False
             self._read_again()
         if self._kept != self._in_force.bundle.hash:
-            ledger.keep_bundle(self._in_force.bundle, loaded_by=getpass.getuser())
+            ledger.keep_bundle(self._in_force.bundle, self._loaded_by)
             self._kept = self._in_force.bundle.hash
         return self._in_force
 
@@ -64,6 +67,14 @@ class Policies:
             log.error("the policies have errors; the ones in force stay", errors=str(error))
             return
         log.info("policies loaded", bundle=self._in_force.bundle.hash)
+
+
+def _user() -> str:
+    """Return the name of the user, or the number of one without a name, as containers run under."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return str(os.getuid())
 
 
 def _load(sources: Sequence[str]) -> InForce:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from usageaudit.stores.ledger import Ledger, Offsets
     from usageaudit.streams.port import Partition, Record, Stream
@@ -43,36 +43,45 @@ class Tenure:
 def take_over(partition: Partition, stream: Stream, ledger: Ledger, owner: str) -> Tenure:
     """Fence the old owner, read back what it recorded, and let the stream deliver from the first missing record."""
     epoch = ledger.fence(partition, owner)
-    start = _resume_at(partition, stream, ledger)
-    tenure = Tenure(epoch, ledger.present(partition, start), target=stream.end(partition), reached=start)
+    beginning, committed = stream.beginning(partition), stream.committed(partition)
+    recorded = ledger.end(partition)
+    wanted = _wanted(partition, beginning, committed, recorded)
+    present = ledger.present(partition, min(wanted, beginning))
+    _report_gaps(partition, present.gaps(wanted, beginning), committed or 0, ledger)
+    # Who never acknowledged may have holes in what the ledger has, so all that is there is read again.
+    start = beginning if committed is None else max(wanted, beginning)
+    tenure = Tenure(epoch, present, target=stream.end(partition), reached=start)
     stream.start(partition, start)
-    log.info("partition taken over", partition=str(partition), epoch=epoch, offset=start, present=len(tenure.present))
+    log.info("partition taken over", partition=str(partition), epoch=epoch, offset=start, present=len(present))
     return tenure
 
 
-def _resume_at(partition: Partition, stream: Stream, ledger: Ledger) -> int:
-    """Return the committed offset, or an earlier one where the ledger does not reach it, but none that is gone."""
-    beginning, committed, recorded = stream.beginning(partition), stream.committed(partition), ledger.end(partition)
-    start = beginning if committed is None else committed
-    if committed is not None and (recorded is None or recorded < committed):
-        start = beginning if recorded is None else recorded
-        log.warning(
-            "the ledger ends before the committed offset: reading on from the ledger's end",
-            partition=str(partition),
-            committed=committed,
-            ledger_end=recorded,
-        )
-    if start < beginning:
-        report_gap(partition, start, beginning, ledger)
-    return max(start, beginning)
-
-
-def report_gap(partition: Partition, first: int, last: int, ledger: Ledger) -> None:
-    """Record that the stream dropped [first, last) before it was read: a finding, never a silent skip."""
-    log.error(
-        "records were dropped by the stream before they were read; keep them longer than the consumer may stop",
+def _wanted(partition: Partition, beginning: int, committed: int | None, recorded: int | None) -> int:
+    """Return the first offset that may be missing: the committed one, or the ledger's end where that comes first."""
+    if committed is None:
+        return beginning if recorded is None else recorded
+    if recorded is not None and recorded >= committed:
+        return committed
+    log.warning(
+        "the ledger ends before the committed offset: reading on from the ledger's end",
         partition=str(partition),
-        first=first,
-        last=last,
+        committed=committed,
+        ledger_end=recorded,
     )
-    ledger.add_offset_gap(partition, first, last)
+    return beginning if recorded is None else recorded
+
+
+def _report_gaps(partition: Partition, gaps: Iterable[tuple[int, int]], committed: int, ledger: Ledger) -> None:
+    """Record which offsets are gone from the stream and were never recorded: findings, never a silent skip."""
+    for first, end in gaps:
+        between = min(max(first, committed), end)
+        for low, high, acknowledged in ((first, between, True), (between, end, False)):
+            if low < high:
+                log.error(
+                    "records are gone from the stream; keep them longer than the consumer may stop",
+                    partition=str(partition),
+                    first=low,
+                    last=high - 1,
+                    acknowledged=acknowledged,
+                )
+                ledger.add_offset_gap(partition, low, high, acknowledged=acknowledged)

@@ -11,37 +11,35 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from usageaudit.pipeline.consume import Consumer, Counts
-from usageaudit.pipeline.policies import Policies
 from usageaudit.stores.ledger import Ledger
 from usageaudit.stores.migrate import migrate
 from usageaudit.streams.opening import open_stream
 from usageaudit.streams.port import BatchLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from threading import Event
 
+    from usageaudit.pipeline.policies import Policies
     from usageaudit.stores.port import Store
 
 
 @dataclass(frozen=True, slots=True)
 class ConsumerConfig:
-    """Where a consumer reads and by which policies it judges; without a group, as the one that the URL names."""
+    """Where and how a consumer reads; without a group, as a member of the one that the URL names."""
 
     stream_url: str
-    policies: Sequence[str]
     group: str | None = None
     limits: BatchLimits = field(default_factory=BatchLimits)
     until_caught_up: bool = False
 
 
-def run_consumer(config: ConsumerConfig, store: Store, stop: Event, policies: Policies | None = None) -> Counts:
+def run_consumer(config: ConsumerConfig, store: Store, policies: Policies, stop: Event) -> Counts:
     """Consume until `stop` is set, or until caught up where the configuration says so.
 
-    The store's tables are brought up to date first. Raises BundleError before anything is opened, StreamUnavailable
-    and StoreUnavailable where a server can't be reached at the start; later on the consumer waits for them.
+    The store's tables are brought up to date first. Raises StreamUnavailable and StoreUnavailable where a server can't
+    be reached at the start; later on the consumer waits for them.
     """
-    policies = policies or Policies(config.policies)
     migrate(store)
     stream = open_stream(config.stream_url, group=config.group, limits=config.limits)
     try:

@@ -192,8 +192,14 @@ class Ledger:
         values = {name: getattr(finding, name) for name in Finding.__slots__}
         self._store.execute(_FINDING, {**values, "event_refs": list(finding.event_refs)})
 
-    def add_offset_gap(self, partition: Partition, first: int, last: int) -> None:
-        """Append the finding that the stream dropped the offsets [first, last) before they were read."""
+    def add_offset_gap(self, partition: Partition, first: int, last: int, *, acknowledged: bool = False) -> None:
+        """Append the finding that the stream dropped the offsets [first, last) before they were recorded.
+
+        Where they had been acknowledged it can't be told whether they held any records, so it is no sure loss.
+        """
+        what = "were dropped by the stream before they were read"
+        if acknowledged:
+            what = "were acknowledged and are neither recorded nor in the stream: the store lost rows, or they were none"
         now = dt.datetime.now(dt.UTC)
         place = [partition.stream, partition.topic, str(partition.number), str(first), str(last)]
         self.add_finding(
@@ -201,10 +207,10 @@ class Ledger:
                 finding_id=hashlib.sha256("\0".join(["offset_gap", *place]).encode()).hexdigest()[:32],
                 kind="offset_gap",
                 effect="notice",
-                message=f"{partition}: offsets {first} to {last - 1} were dropped by the stream before they were read",
+                message=f"{partition}: offsets {first} to {last - 1} {what}",
                 window_start=now,
                 window_end=now,
-                severity="critical",
+                severity="medium" if acknowledged else "critical",
                 group_key="/".join(place),
             )
         )

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 class Offsets:
@@ -28,6 +28,17 @@ class Offsets:
     def last(self) -> int:
         """The highest offset; raises IndexError where there is none."""
         return self._lasts[-1]
+
+    def gaps(self, first: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield the runs [from, to) of offsets between `first` and `end` that are not in the set."""
+        for low, high in self.ranges:
+            if first >= end or low >= end:
+                break
+            if first < low:
+                yield first, low
+            first = max(first, high + 1)
+        if first < end:
+            yield first, end
 
     def __contains__(self, offset: int) -> bool:
         index = bisect_right(self._firsts, offset) - 1
