@@ -111,3 +111,14 @@ def wait_until(what: str, condition: Callable[[], bool], seconds: float = 120, *
             logs = "\n".join(f"--- {one.log}\n{one.log.read_text()[-3000:]}" for one in watched)
             raise AssertionError(f"waited {seconds} s in vain for: {what}\n{logs}")
         time.sleep(0.1)
+
+
+def steady(measure: Callable[[], int], looks: int = 30) -> Callable[[], bool]:
+    """Return a condition that holds once a measure was the same so many times in a row."""
+    seen: list[int] = []
+
+    def condition() -> bool:
+        seen.append(measure())
+        return len(seen) >= looks and len(set(seen[-looks:])) == 1
+
+    return condition

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.faults.child import POINTS
-from tests.faults.harness import EXACT, Account, consumer, publish, wait_until
+from tests.faults.harness import EXACT, Account, consumer, publish, steady, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -108,7 +108,7 @@ def test_memory_is_bounded_while_the_store_is_away(
         clickhouse.kill()
         publish(quick_kafka.bootstrap, "store-away", events, padding=1_200)
         wait_until("the consumer noticing", lambda: "waiting for the store" in waiting.log.read_text(), 60, waiting)
-        time.sleep(5)  # what it would take in meanwhile
+        wait_until("its memory staying as it is", steady(lambda: waiting.peak_memory), 60, waiting)
         assert waiting.peak_memory < 1024**3
         clickhouse.start()
         wait_until("all events", lambda: _rows(clickhouse) >= events + 100, 120, waiting)

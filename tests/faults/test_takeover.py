@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickHouse
     from tests.servers.kafka import Kafka
 
-SHORT_SESSIONS = {"group.min.session.timeout.ms": "500"}
 DANGEROUS = ("before insert", "in the middle of an insert")
 
 
