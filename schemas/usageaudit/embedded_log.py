@@ -101,7 +101,7 @@ class EmbeddedLog:
         self._forking = False
         self._connection: sqlite3.Connection | None = None
         self._close_around_forks()
-        with self._lock, explained(self._what):
+        with self._lock, explained(self._what, opened=False):
             self._connection = _open(path)
             self._inode = _inode(path)
             row = self._connection.execute("SELECT identity FROM stream").fetchone()
@@ -121,6 +121,11 @@ class EmbeddedLog:
                 f"embedded stream {directory}: the folder can't be made: {error.strerror}; name another one"
             ) from error
         return cls(directory / FILE_NAME)
+
+    @property
+    def gone(self) -> bool:
+        """Tell whether the file was removed or replaced since it was opened, so that only opening it anew helps."""
+        return _inode(self._path) != self._inode
 
     def create_topic(self, topic: str, partitions: int = 1) -> None:
         """See to it that a topic has at least so many partitions."""
@@ -224,7 +229,7 @@ class EmbeddedLog:
         with self._lock, explained(self._what):
             if self._closed:
                 raise StreamUnavailable(f"{self._what}: it was closed")
-            if _inode(self._path) != self._inode:
+            if self.gone:
                 # What is appended to a file without a name is lost without a word.
                 self.close()
                 raise StreamUnavailable(f"{self._what}: the file was removed or replaced; open it anew")

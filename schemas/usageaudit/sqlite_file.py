@@ -33,7 +33,8 @@ _CAUSES = {
 }
 _FORBIDDEN = {
     sqlite3.SQLITE_READONLY: "it can't be written: give this user the right to write the folder and its files",
-    sqlite3.SQLITE_CANTOPEN: "it can't be opened: give this user the right to write the folder and its files",
+    sqlite3.SQLITE_CANTOPEN: "it can't be opened: give this user the right to write the folder and its files, and the "
+    "process enough open files",
     sqlite3.SQLITE_PERM: "access is denied: give this user the right to write the folder and its files",
 }
 
@@ -125,15 +126,18 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def explained(what: str) -> Iterator[None]:
-    """Turn SQLite's errors into StreamUnavailable or ConfigurationError, each saying what to do."""
+def explained(what: str, *, opened: bool = True) -> Iterator[None]:
+    """Turn SQLite's errors into StreamUnavailable, saying what to do.
+
+    Where the file was never `opened`, access that is denied is a ConfigurationError; later it may come back.
+    """
     try:
         yield
     except sqlite3.Error as error:
         code = _code(error)
-        if code in _FORBIDDEN:
-            raise ConfigurationError(f"{what}: {_FORBIDDEN[code]} ({error})") from error
-        raise StreamUnavailable(f"{what}: {_CAUSES.get(code, 'SQLite reports an error')} ({error})") from error
+        kind = ConfigurationError if code in _FORBIDDEN and not opened else StreamUnavailable
+        cause = (_CAUSES | _FORBIDDEN).get(code, "SQLite reports an error")
+        raise kind(f"{what}: {cause} ({error})") from error
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -434,3 +434,29 @@ print(log.append("usage-events", [NewRecord(None, b"second")]))
     said, end, placed = done.stdout.splitlines()
     assert "the disk refused" in said or "the disk is full" in said
     assert (end, placed) == ("1", "[(0, 1)]")
+
+
+def test_a_process_without_descriptors(tmp_path: Path) -> None:
+    """Running out of open files is no wrong setting: it raises StreamUnavailable, and passes."""
+    script = f"""
+import os, resource
+from pathlib import Path
+from usageaudit.embedded_log import EmbeddedLog
+from usageaudit.errors import StreamUnavailable
+log = EmbeddedLog.open(Path({str(tmp_path)!r}))
+if not (child := os.fork()):
+    os._exit(0)
+os.waitpid(child, 0)  # the log has closed its file for the fork
+soft, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+resource.setrlimit(resource.RLIMIT_NOFILE, (3, most))
+try:
+    log.partitions("usage-events")
+except StreamUnavailable as error:
+    print(error)
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, most))
+print(log.partitions("usage-events"))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    said, partitions = done.stdout.splitlines()
+    assert "enough open files" in said
+    assert partitions == "[]"

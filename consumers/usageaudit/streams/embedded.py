@@ -10,6 +10,7 @@ import fcntl
 import os
 import re
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -57,19 +58,39 @@ class EmbeddedStream:
     _lock: int = field(init=False)
     _progress: dict[int, _Progress] = field(default_factory=dict)
     _trim_after: float = 0.0
+    _closed: bool = False
 
     def __post_init__(self) -> None:
         self._group = self.group or self.address.group
-        self._log = EmbeddedLog.open(self.address.directory)
+        self._open()
+
+    def _open(self) -> None:
+        """Open the file as the group's only reader. Raises ConfigurationError and StreamUnavailable."""
+        log = EmbeddedLog.open(self.address.directory)
+        with ExitStack() as undo:
+            undo.callback(log.close)
+            lock = _lock(self.address.directory, self._group)
+            undo.callback(os.close, lock)
+            log.create_topic(self.address.topic)
+            undo.pop_all()
+        self._log, self._lock = log, lock
+
+    def _follow(self) -> None:
+        """Go over to what stands in the place of a file that was removed or replaced: another stream, from its start.
+
+        Raises StreamUnavailable, and may be called again.
+        """
+        if self._closed or not self._log.gone:
+            return
+        self._let_go()
         try:
-            self._lock = _lock(self.address.directory, self._group)
-        except (ConfigurationError, StreamUnavailable):
-            self._log.close()
-            raise
-        self._log.create_topic(self.address.topic)
+            self._open()
+        except ConfigurationError as error:
+            raise StreamUnavailable(str(error)) from error
 
     def poll(self, seconds: float) -> Batch | None:
         """Return the next complete batch, waiting at most so long."""
+        self._follow()
         until = time.monotonic() + seconds
         wait = FIRST_WAIT
         while True:
@@ -83,13 +104,15 @@ class EmbeddedStream:
             wait = min(2 * wait, LONGEST_WAIT)
 
     def assigned(self) -> list[Partition]:
-        """Return the partitions that have not been started."""
+        """Return the partitions that have not been started, none before `poll` has opened a replaced file anew."""
+        if self._log.gone:
+            return []
         numbers = self._log.partitions(self.address.topic)
         return [self._partition(number) for number in numbers if number not in self._progress]
 
     def owns(self, partition: Partition) -> bool:
         """Tell whether this is a partition of this stream: the lock gives them all to this reader."""
-        return partition == self._partition(partition.number)
+        return not self._log.gone and partition == self._partition(partition.number)
 
     def committed(self, partition: Partition) -> int | None:
         """Return where the group goes on."""
@@ -125,6 +148,10 @@ class EmbeddedStream:
 
     def close(self) -> None:
         """Let the next reader in."""
+        self._closed = True
+        self._let_go()
+
+    def _let_go(self) -> None:
         self._progress.clear()
         self._log.close()
         if self._lock >= 0:

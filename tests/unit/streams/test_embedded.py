@@ -1,6 +1,7 @@
 """What only the embedded stream does: one reader for each group, and deleting what is old."""
 
 import fcntl
+import shutil
 import subprocess
 import sys
 import time
@@ -160,3 +161,54 @@ def test_close_twice_is_close(tmp_path: Path, stack: ExitStack) -> None:
     with (tmp_path / "other").open("w") as other:
         stream.close()
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_replaced_file_is_read_as_another_stream(tmp_path: Path, stack: ExitStack) -> None:
+    """After the file was removed its partitions are lost, and those of the file in its place are assigned and read."""
+    stream = opened(stack, tmp_path)
+    (before,) = stream.assigned()
+    stream.start(before, 0)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    assert not stream.owns(before)
+    assert stream.assigned() == [], "before the file is opened anew"
+    log = EmbeddedLog.open(tmp_path)
+    stack.callback(log.close)
+    log.append("usage-events", [NewRecord(None, b"new")])
+    assert stream.poll(0.0) is None
+    (after,) = stream.assigned()
+    assert (after.stream, after.number) == (log.identity, before.number)
+    assert after.stream != before.stream
+    stream.acknowledge(before, 1)
+    assert stream.committed(after) is None
+    stream.start(after, 0)
+    batch = stream.poll(1.0)
+    assert batch is not None
+    assert [record.value for record in batch.records] == [b"new"]
+    with pytest.raises(StreamUnavailable, match="is read by process"):
+        opened(stack, tmp_path)
+
+
+def test_a_file_that_can_not_be_replaced_is_tried_again(tmp_path: Path, stack: ExitStack) -> None:
+    """While the removed file can't be made anew each poll says why, and the first one that can goes on."""
+    stream = opened(stack, tmp_path / "data")
+    shutil.rmtree(tmp_path / "data")
+    (tmp_path / "data").write_text("")
+    for _ in range(2):
+        with pytest.raises(StreamUnavailable, match="the folder can't be made"):
+            stream.poll(0.0)
+    (tmp_path / "data").unlink()
+    assert stream.poll(0.0) is None
+    assert len(stream.assigned()) == 1
+
+
+def test_a_closed_reader_opens_nothing(tmp_path: Path, stack: ExitStack) -> None:
+    """Closing is for good, also where the file has gone since."""
+    stream = opened(stack, tmp_path / "data")
+    (partition,) = stream.assigned()
+    stream.close()
+    shutil.rmtree(tmp_path / "data")
+    assert stream.poll(0.0) is None
+    with pytest.raises(StreamUnavailable, match="closed"):
+        stream.beginning(partition)
+    assert not (tmp_path / "data").exists()
