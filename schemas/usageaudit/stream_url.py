@@ -5,11 +5,12 @@
     kafka://audit:…@host:9092?security=SASL_SSL&sasl_mechanism=PLAIN
 
 Special characters of a value are percent-encoded (`%26` for `&`, `%3F` for `?`); a `+` is a plus. What is wrong with a
-URL is said all at once, without a word of its secrets.
+URL is said all at once, without a word of its secrets. A path that begins with `~` lies in the home folder.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -58,7 +59,8 @@ class EmbeddedStreamAddress:
     group: str = DEFAULT_GROUP
 
     def __str__(self) -> str:
-        return f"embedded:{quote(str(self.directory))}"
+        folder = str(self.directory)
+        return f"embedded:{'./' if folder.startswith('~') else ''}{quote(folder)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,7 @@ def _embedded(rest: str) -> EmbeddedStreamAddress:
         problems.append("names no folder, as in embedded:./usageaudit-data")
     names = _names(options, problems)
     _refuse(problems)
-    return EmbeddedStreamAddress(Path(directory), **names)
+    return EmbeddedStreamAddress(_expanded(directory), **names)
 
 
 def _kafka(rest: str) -> KafkaStreamAddress:
@@ -215,8 +217,13 @@ def _choice(name: str, value: str, choices: tuple[str, ...], problems: list[str]
     return value
 
 
+def _expanded(text: str) -> Path:
+    """Return the path that a text names, `~` for the home folder, as the store's URL does; `./~` is a folder's name."""
+    return Path(os.path.expanduser(text))  # noqa: PTH111  the method would take `./~` for the home folder, too
+
+
 def _file(name: str, value: str, problems: list[str]) -> Path:
-    path = Path(value)
+    path = _expanded(value)
     if "\0" in value or not path.is_file():
         problems.append(f"{name}={value[:200]!r} is no file")
     return path

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from kafka import KafkaProducer
 
 from usageaudit.errors import ConfigurationError
+from usageaudit.stores.address import EmbeddedAddress, parse_store_url
 from usageaudit.stream_url import EmbeddedStreamAddress, KafkaStreamAddress, parse_stream_url
 
 secrets = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=6, max_size=20)
@@ -56,11 +57,32 @@ def test_defaults() -> None:
     assert address.client_settings() == {"bootstrap_servers": ["broker:9092"], "security_protocol": "PLAINTEXT"}
 
 
+@pytest.mark.parametrize("url", ["embedded:~/data", "embedded://~/data", "embedded:%7E/data"])
+def test_both_urls_mean_the_same_home(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A folder in the home folder is one place, whether the stream's URL names it or the store's."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    address, store = parse_stream_url(url), parse_store_url(url)
+    assert isinstance(address, EmbeddedStreamAddress)
+    assert isinstance(store, EmbeddedAddress)
+    assert address.directory == store.directory == tmp_path / "data"
+    (tmp_path / "ca.pem").touch()
+    assert _kafka("kafka://h?security=SSL&ca_file=~/ca.pem").ca_file == tmp_path / "ca.pem"
+
+
+def test_a_folder_may_be_called_like_a_home() -> None:
+    """Behind `./` a tilde is a letter like others, and nobody's home is looked for in vain."""
+    for url in ("embedded:./~root", "embedded:~no-such-user/data"):
+        address = parse_stream_url(url)
+        assert isinstance(address, EmbeddedStreamAddress)
+        assert address.directory == Path(url.removeprefix("embedded:"))
+    assert parse_stream_url(str(EmbeddedStreamAddress(Path("~root")))) == EmbeddedStreamAddress(Path("~root"))
+
+
 @given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40))
 def test_any_folder_can_be_named(folder: str) -> None:
     """A percent-encoded folder comes back, and what `str` writes is the same folder again."""
     address = parse_stream_url(f"embedded:{quote(folder)}")
-    assume(not folder.startswith("//"))
+    assume(not folder.startswith(("//", "~")))
     assert isinstance(address, EmbeddedStreamAddress)
     assert address.directory == Path(folder)
     assert parse_stream_url(str(address)) == address
