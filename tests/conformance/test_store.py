@@ -396,6 +396,13 @@ def test_a_query_over_a_limit_is_stopped(store: Store, statement: str, limits: L
     ]
 
 
+def test_a_statement_of_our_own_that_ran_out_of_time_may_be_repeated(store: Store) -> None:
+    """A limit of time of the engine's own profile is nothing against a statement: StoreUnavailable, not QueryError."""
+    with pytest.raises(StoreUnavailable, match="took too long"):
+        store.execute(f"{ENDLESS} SETTINGS max_execution_time = 0.2, timeout_overflow_mode = 'throw'")
+    assert store.execute("SELECT 1").rows == [(1,)]
+
+
 def test_what_a_persons_query_set_does_not_stay(store: Store, table: str) -> None:
     """After a read-only query the same store still writes."""
     store.query("SELECT 1", limits=Limits(result_rows=1))

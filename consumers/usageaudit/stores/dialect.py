@@ -32,17 +32,28 @@ INSERT_SETTINGS: Mapping[str, int | float | str] = {
 # Names and numbers: src/Common/ErrorCodes.cpp of ClickHouse.
 _FENCED = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 _FENCE_MESSAGE = "fenced"
-_CANCELLED = 394  # QUERY_WAS_CANCELLED
 _UNREADY = {
+    159: "it took too long",
+    160: "it was too slow",
     202: "it runs as many queries as it may",
     203: "it has no connection left to a shard",
+    209: "its network was too slow",
+    210: "its network failed",
+    216: "an earlier statement with the same id is still running",
+    225: "it has no Keeper",
+    236: "it broke the statement off",
     242: "the table is read-only there",
     243: "its disk is full",
     252: "it has too many data parts to merge",
     279: "none of its shards answers",
+    319: "it does not know what became of the statement",
+    394: "the statement was ended",
     425: "it has an error of its system",
     439: "it can't start a thread",
     745: "it is overloaded",
+    999: "its Keeper failed",
+    1001: "it failed",
+    1002: "it failed",
 }
 _TWO_PARTS = "partitions for single INSERT block"  # has the code of too many parts, and no waiting helps
 _BEYOND_MEMORY = {241: "it has too little memory free"}
@@ -119,12 +130,10 @@ def is_fence(code: int, message: str) -> bool:
 
 
 def failure(code: int, message: str) -> UsageAuditError:
-    """Return the error for a statement of usageaudit's own that the engine refused."""
+    """Return the error for a statement of usageaudit's own: StoreUnavailable where the same one may succeed later."""
     reason = {**_UNREADY, **_BEYOND_MEMORY}.get(code)
     if reason and _TWO_PARTS not in message:
         return StoreUnavailable(f"the store can't do it now: {reason} ({brief(message)})")
-    if code == _CANCELLED:
-        return StoreUnavailable(f"the store ended the statement: {brief(message)}")
     return QueryError(f"the store refused the statement: {brief(message)} (code {code})")
 
 
