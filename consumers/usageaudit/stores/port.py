@@ -1,7 +1,8 @@
 """The analytics store as everything else sees it: SQL in ClickHouse's dialect, and native blocks that go in whole.
 
-Two adapters implement this port: `clickhouse` (a server, over its native protocol) and `embedded` (chDB, the same
-engine in this process). What the SQL says is not their business; see `ledger`.
+Two adapters here implement this port whole: `clickhouse` (a server, over its native protocol) and `embedded` (chDB,
+the same engine in this process). A third, of the command line, passes a person's queries to the process that holds an
+embedded store, and refuses the rest. What the SQL says is not their business; see `ledger`.
 """
 
 from __future__ import annotations
@@ -53,14 +54,15 @@ class Insert:
 class Store(Protocol):
     """A ClickHouse engine. One instance belongs to one thread; `another()` makes one for another thread.
 
-    Every call may raise StoreUnavailable (nothing was done), and QueryError for SQL that the engine refuses.
+    Every call may raise StoreUnavailable, after which it may be made again, and QueryError for SQL that the engine
+    refuses, now as later.
     """
 
     @abstractmethod
     def execute(self, sql: str, parameters: Parameters | None = None, *, query_id: str | None = None) -> Rows:
         """Run a statement of usageaudit's own: DDL, small inserts, and reads.
 
-        Where StoreUnavailable says that the answer was lost, a write may have been done: write what may be repeated.
+        Where the answer was lost or the engine broke off, a write may have been done: write what may be repeated.
         """
 
     @abstractmethod
@@ -73,7 +75,10 @@ class Store(Protocol):
 
     @abstractmethod
     def insert(self, insert: Insert) -> None:
-        """Write a block. Raises Fenced (nothing was written) or OutcomeUnknown (it may have been, or may yet be)."""
+        """Write a block.
+
+        Raises StoreUnavailable or Fenced (nothing was written) or OutcomeUnknown (it may have been, or may yet be).
+        """
 
     @abstractmethod
     def kill(self, query_id_prefix: str) -> None:
