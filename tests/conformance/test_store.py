@@ -449,6 +449,32 @@ def test_a_killed_insert_writes_nothing_and_says_that_it_may_have(store: Store, 
     writing.close()
 
 
+FULL = "SETTINGS parts_to_throw_insert = 1, parts_to_delay_insert = 1, max_bytes_to_merge_at_max_space_in_pool = 1"
+
+
+def test_a_full_table_is_to_be_waited_for(store: Store) -> None:
+    """Where the table itself has too many parts an insert raises StoreUnavailable: nothing was written, try later."""
+    name = f"full_{uuid.uuid4().hex}"
+    store.execute(f"CREATE TABLE {name} (number UInt64) ENGINE = MergeTree ORDER BY number {FULL}")
+    store.insert(Insert(name, _numbers(10), f"{name}/1"))
+    with pytest.raises(StoreUnavailable, match="too many data parts"):
+        store.insert(Insert(name, _numbers(10), f"{name}/2"))
+    assert _total(store, name) == (10, 45)
+    store.execute(f"DROP TABLE {name} SYNC")
+
+
+def test_a_full_view_behind_the_table_leaves_the_outcome_unknown(store: Store, table: str) -> None:
+    """Where a view's table has too many parts the block may be in the ledger: OutcomeUnknown, not "nothing was done"."""
+    name = f"view_{uuid.uuid4().hex}"
+    store.execute(
+        f"CREATE MATERIALIZED VIEW {name} ENGINE = MergeTree ORDER BY number {FULL} AS SELECT number FROM {table}"
+    )
+    store.insert(Insert(table, _numbers(10), f"{name}/1"))
+    with pytest.raises(OutcomeUnknown):
+        store.insert(Insert(table, _numbers(10), f"{name}/2"))
+    store.execute(f"DROP TABLE {name} SYNC")
+
+
 def test_kill_of_nothing_returns(store: Store) -> None:
     """Killing a prefix that nobody has does nothing."""
     store.kill(f"nobody/{uuid.uuid4().hex}")

@@ -196,16 +196,6 @@ def test_a_silent_sender_holds_up_a_kill_for_seconds_only(store: Store) -> None:
     assert store.execute("SELECT count() FROM numbers").rows == [(0,)]
 
 
-def test_a_full_table_is_to_be_waited_for(store: Store) -> None:
-    """Where the table has too many parts an insert raises StoreUnavailable: nothing was written, try later."""
-    store.execute(f"{TABLE} SETTINGS parts_to_throw_insert = 1, parts_to_delay_insert = 1")
-    store.execute("SYSTEM STOP MERGES numbers")
-    store.insert(Insert("numbers", _numbers(), "full/1"))
-    with pytest.raises(StoreUnavailable, match="too many data parts"):
-        store.insert(Insert("numbers", _numbers(), "full/2"))
-    assert store.execute("SELECT count() FROM numbers").rows == [(10,)]
-
-
 def test_the_tls_options_of_the_url_are_used(clickhouse: ClickHouse) -> None:
     """A certificate file that is not there is found missing: the options reach the connection."""
     url = f"clickhouse://127.0.0.1:{clickhouse.port}/default?secure=1&ca_certs=/not/there.pem"

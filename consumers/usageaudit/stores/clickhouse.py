@@ -158,7 +158,7 @@ class ClickHouseStore:
             with self._failing(_before_data(insert.query_id)):
                 self._send_query(f"{sql} FORMAT Native", insert.parameters, insert.query_id)
                 self._await_header()
-            with self._failing(_with_data(insert.query_id), lost=_answer_lost(insert.query_id)):
+            with self._failing(_with_data(insert), lost=_answer_lost(insert.query_id)):
                 self._client.connection.send_data(_Table(insert.block))
                 self._client.connection.send_data(ColumnOrientedBlock())
                 self._await_end()
@@ -318,8 +318,8 @@ def _before_data(query_id: str) -> Callable[[int, str], UsageAuditError]:
     return refused
 
 
-def _with_data(query_id: str) -> Callable[[int, str], UsageAuditError]:
-    return lambda code, message: dialect.insert_failure(code, message, query_id)
+def _with_data(insert: Insert) -> Callable[[int, str], UsageAuditError]:
+    return lambda code, message: dialect.insert_failure(code, message, insert)
 
 
 def _answer_lost(query_id: str) -> Callable[[str], UsageAuditError]:

@@ -32,6 +32,7 @@ INSERT_SETTINGS: Mapping[str, int | float | str] = {
 # Names and numbers: src/Common/ErrorCodes.cpp of ClickHouse.
 _FENCED = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 _FENCE_MESSAGE = "fenced"
+_TOO_MANY_PARTS = 252
 _UNREADY = {
     159: "it took too long",
     160: "it was too slow",
@@ -44,7 +45,7 @@ _UNREADY = {
     236: "it broke the statement off",
     242: "the table is read-only there",
     243: "its disk is full",
-    252: "it has too many data parts to merge",
+    _TOO_MANY_PARTS: "it has too many data parts to merge",
     279: "none of its shards answers",
     319: "it does not know what became of the statement",
     394: "the statement was ended",
@@ -57,8 +58,12 @@ _UNREADY = {
 }
 _TWO_PARTS = "partitions for single INSERT block"  # has the code of too many parts, and no waiting helps
 _BEYOND_MEMORY = {241: "it has too little memory free"}
-# What may be raised after a part was committed: timeouts, lost connections and replicas, Keeper, and a killed query.
-_AFTERWARDS = frozenset({159, 160, 209, 210, 216, 225, 236, 241, 319, 394, 999, 1001, 1002})
+# What no waiting helps with, so that an insert ends with it and is not made again before the ledger was read back:
+# its text, its columns, values that don't fit, tables that aren't there, and what the user may not do.
+_WRONG_INSERT = frozenset(
+    {6, 8, 9, 10, 15, 16, 20, 27, 36, 42, 43, 44, 46, 47, 48, 50, 53, 60, 62, 70, 81, 115, 117, 164}
+    | {349, 407, 456, 457, 469, 497, 691}
+)
 _LIMITS = {158, 159, 160, 191, 241, 307, 396}
 _NOT_READING = {164, 392, 497}
 _LONGEST_MESSAGE = 600
@@ -110,13 +115,25 @@ def limit_settings(limits: Limits) -> dict[str, int | float | str]:
     }
 
 
-def insert_failure(code: int, message: str, query_id: str) -> UsageAuditError:
-    """Return what an error of the engine means for an insert whose data was on its way."""
-    if code == _FENCED and _FENCE_MESSAGE in message:
-        return fenced(query_id)
-    if code in _AFTERWARDS:
-        return OutcomeUnknown(f"insert {query_id}: the store said {brief(message)}; read back what it holds")
-    return failure(code, message)
+def insert_failure(code: int, message: str, insert: Insert) -> UsageAuditError:
+    """Return what an error of the engine means for an insert whose data was on its way.
+
+    That nothing was written has to be certain, or the outcome is unknown: most errors may also come after the part was
+    committed, from a replica, from Keeper or from a view behind the table.
+    """
+    if is_fence(code, message):
+        return fenced(insert.query_id)
+    if code in _WRONG_INSERT or _TWO_PARTS in message or _full(code, message, insert.table):
+        return failure(code, message)
+    return OutcomeUnknown(f"insert {insert.query_id}: the store said {brief(message)}; read back what it holds")
+
+
+def _full(code: int, message: str, table: str) -> bool:
+    """Tell whether the table itself had too many parts: that is looked at before the first part is written only.
+
+    See onStart in src/Storages/MergeTree/MergeTreeSink.cpp and ReplicatedMergeTreeSink.cpp of ClickHouse.
+    """
+    return code == _TOO_MANY_PARTS and re.search(rf"in table '([^' ]+\.)?{re.escape(table)}[' ]", message) is not None
 
 
 def fenced(query_id: str) -> Fenced:

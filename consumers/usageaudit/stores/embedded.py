@@ -85,7 +85,7 @@ class EmbeddedStore:
         clause = f" SETTINGS {_assignments(dialect.INSERT_SETTINGS)}"
 
         def refused(code: int, message: str) -> UsageAuditError:
-            return dialect.insert_failure(code, message, insert.query_id)
+            return dialect.insert_failure(code, message, insert)
 
         with self._connected(refused) as connection, self._written(insert.block) as source:
             self._name_statement(connection, insert.query_id)
