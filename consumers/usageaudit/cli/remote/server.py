@@ -7,7 +7,7 @@ import socket
 import socketserver
 import sys
 import threading
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -25,19 +25,26 @@ from usageaudit.cli.remote.protocol import (
     send,
     unpack,
 )
-from usageaudit.errors import QueryRefused, UsageAuditError
+from usageaudit.errors import QueryRefused, StoreUnavailable, UsageAuditError
 from usageaudit.stores.port import Limits
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
     from types import TracebackType
 
-    from usageaudit.stores.port import Store
+    from usageaudit.stores.port import Rows, Store
 
 log = structlog.get_logger("usageaudit.socket")
 
 MOST_CONNECTIONS = 8
+MOST_ANSWERED = 2
+"""How many queries run at a time; they share the memory that one may use, since this process has to record, too."""
+TURN_SECONDS = 10.0
+"""How long a query waits for its turn, which is less than the other end waits beyond the query's own time."""
 IDLE_SECONDS = 300.0
+SEND_SECONDS = 30.0
+"""How long the other end may leave a piece of an answer unread."""
 HANG_UP_SECONDS = 5.0
 
 
@@ -45,13 +52,15 @@ HANG_UP_SECONDS = 5.0
 class QueryServer:
     """The server of one folder's store, whose holder has to be this process: what lies at the socket's place is stale.
 
-    `most` bounds what any query may ask for. Use it as a context manager, which starts and stops it.
+    `most` bounds what any query may ask for, its memory all of those together that run at a time. Use it as a context
+    manager, which starts and stops it.
     """
 
     folder: Path
     store: Store
     most: Limits = field(default_factory=Limits)
     _server: _Server | None = None
+    _turns: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(MOST_ANSWERED))
 
     def __enter__(self) -> QueryServer:
         self._server = _Server(self)
@@ -83,12 +92,22 @@ class QueryServer:
 
     def _answer_one(self, connection: socket.socket, request: Any, store: Store) -> None:
         sql, parameters, limits = self._checked(request)
-        rows = store.query(sql, parameters, limits)
-        send(connection, {"columns": rows.columns, "types": rows.types})
-        for start in range(0, len(rows.rows), ROWS_IN_A_FRAME):
-            piece = rows.rows[start : start + ROWS_IN_A_FRAME]
-            send(connection, {"rows": [[pack(value) for value in row] for row in piece]})
-        send(connection, {"end": len(rows.rows)})
+        with self._turn():
+            connection.settimeout(SEND_SECONDS)
+            _send_rows(connection, store.query(sql, parameters, limits))
+        connection.settimeout(IDLE_SECONDS)
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Wait until fewer queries run than may. Raises StoreUnavailable where that takes too long."""
+        if not self._turns.acquire(timeout=TURN_SECONDS):
+            raise StoreUnavailable(
+                f"{MOST_ANSWERED} other questions are being answered by the process that holds the data; try again"
+            )
+        try:
+            yield
+        finally:
+            self._turns.release()
 
     def _checked(self, request: Any) -> tuple[str, dict[str, Any], Limits]:
         """Return what a request asks for, within our limits. Raises QueryRefused for what is no request."""
@@ -97,13 +116,21 @@ class QueryServer:
         try:
             limits = Limits(
                 seconds=min(float(request["seconds"]), self.most.seconds),
-                memory_bytes=min(int(request["memory_bytes"]), self.most.memory_bytes),
+                memory_bytes=min(int(request["memory_bytes"]), self.most.memory_bytes // MOST_ANSWERED),
                 result_rows=min(int(request["result_rows"]), self.most.result_rows),
             )
             parameters = {str(name): unpack(value) for name, value in request["parameters"].items()}
             return str(request["sql"]), parameters, limits
         except (KeyError, TypeError, ValueError, AttributeError, ConnectionEnded) as error:
             raise QueryRefused(f"not a request: {error}") from error
+
+
+def _send_rows(connection: socket.socket, rows: Rows) -> None:
+    send(connection, {"columns": rows.columns, "types": rows.types})
+    for start in range(0, len(rows.rows), ROWS_IN_A_FRAME):
+        piece = rows.rows[start : start + ROWS_IN_A_FRAME]
+        send(connection, {"rows": [[pack(value) for value in row] for row in piece]})
+    send(connection, {"end": len(rows.rows)})
 
 
 class _Handler(socketserver.BaseRequestHandler):
@@ -162,5 +189,5 @@ class _Server(socketserver.ThreadingMixIn, socketserver.UnixStreamServer):
             self._changing.wait_for(lambda: not self._open, HANG_UP_SECONDS)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what went wrong in a thread; it ends only its own connection."""
-        log.error("a connection failed", cause=repr(sys.exception()))
+        """Log what kind of error ended a connection; the text of it may quote the query."""
+        log.error("a connection failed", cause=type(sys.exception()).__name__)
