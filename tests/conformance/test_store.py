@@ -464,7 +464,7 @@ def test_a_full_table_is_to_be_waited_for(store: Store) -> None:
 
 
 def test_a_full_view_behind_the_table_leaves_the_outcome_unknown(store: Store, table: str) -> None:
-    """Where a view's table has too many parts the block may be in the ledger: OutcomeUnknown, not "nothing was done"."""
+    """Where a view's table has too many parts the block may be in the ledger: OutcomeUnknown."""
     name = f"view_{uuid.uuid4().hex}"
     store.execute(
         f"CREATE MATERIALIZED VIEW {name} ENGINE = MergeTree ORDER BY number {FULL} AS SELECT number FROM {table}"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from usageaudit.errors import StoreUnavailable, UsageAuditError
+from usageaudit.errors import OutcomeUnknown, StoreUnavailable, UsageAuditError
+from usageaudit.stores import embedded
 from usageaudit.stores.address import open_store
 from usageaudit.stores.native import NativeBlock
 from usageaudit.stores.port import Insert
@@ -116,6 +118,74 @@ def test_no_file_of_a_block_stays(store: Store, tmp_path: Path) -> None:
     with pytest.raises(UsageAuditError):
         store.insert(Insert("not_there", block, "failed"))
     assert list((tmp_path / "data").rglob("*.native")) == []
+
+
+class OnFullDisk(NativeBlock):
+    """A block in whose middle the disk is full."""
+
+    def write_to(self, write: Callable[[bytes | bytearray], object], *, protocol: bool = False) -> None:
+        """Write something, then fail as a full disk does."""
+        write(b"half of a block")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_disk_without_room_for_a_block_is_to_be_waited_for(store: Store, tmp_path: Path) -> None:
+    """A block that can't be written to its file is StoreUnavailable, leaves no file, and the store goes on working."""
+    block = OnFullDisk([("number", "UInt64")])
+    with pytest.raises(StoreUnavailable, match="No space left on device"):
+        store.insert(Insert("numbers", block, "full"))
+    with pytest.raises(StoreUnavailable, match="No space left on device"):
+        store.look_up("SELECT * FROM given", "given", block)
+    assert list((tmp_path / "data").rglob("*.native")) == []
+    assert store.execute("SELECT * FROM numbers").rows == [(7,)]
+
+
+def test_a_file_in_the_place_of_the_folder_of_blocks_is_said(store: Store, tmp_path: Path) -> None:
+    """Where the folder of blocks can't be made an insert is StoreUnavailable and names it."""
+    (tmp_path / "data" / "usageaudit-tmp").touch()
+    block = NativeBlock([("number", "UInt64")])
+    block.add_rows([(1,)])
+    with pytest.raises(StoreUnavailable, match="usageaudit-tmp"):
+        store.insert(Insert("numbers", block, "no/folder"))
+
+
+class FailingAfterwards:
+    """The engine, which fails without saying why when it has done what a statement asked for."""
+
+    def __init__(self, engine: Any, word: str) -> None:
+        self._engine, self._word = engine, word
+
+    def connect(self, directory: str) -> Any:
+        """Return a connection that fails."""
+        return FailingAfterwards(self._engine.connect(directory), self._word)
+
+    def query(self, sql: str, *arguments: Any, **named: Any) -> Any:
+        """Run a statement, and fail after it if it is the one."""
+        result = self._engine.query(sql, *arguments, **named)
+        if sql.startswith(self._word):
+            raise RuntimeError("something went wrong")
+        return result
+
+    def close(self) -> None:
+        """Pass on."""
+        self._engine.close()
+
+
+@pytest.mark.parametrize(
+    ("word", "kind", "there"), [("INSERT", OutcomeUnknown, [(1,), (7,)]), ("SET log_comment", StoreUnavailable, [(7,)])]
+)
+def test_a_failure_without_a_code_leaves_the_outcome_of_an_insert_unknown(
+    store: Store, monkeypatch: pytest.MonkeyPatch, word: str, kind: type[Exception], there: list[tuple[int]]
+) -> None:
+    """An engine that failed may have written the block: OutcomeUnknown. Control: before the INSERT nothing was done."""
+    store.close()
+    block = NativeBlock([("number", "UInt64")])
+    block.add_rows([(1,)])
+    with monkeypatch.context() as patch:
+        patch.setattr(embedded, "_chdb", FailingAfterwards(embedded._chdb, word))
+        with pytest.raises(kind, match="something went wrong"):
+            store.insert(Insert("numbers", block, "failed"))
+    assert store.execute("SELECT number FROM numbers ORDER BY number").rows == there
 
 
 def test_a_block_of_a_killed_process_is_removed(store: Store, tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import importlib
 import os
 import re
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from usageaudit.errors import StoreUnavailable
+from usageaudit.errors import OutcomeUnknown, StoreUnavailable
 from usageaudit.stores import dialect, refusals, results
 from usageaudit.stores.native.block import quoted
 from usageaudit.stores.parameters import parameter_text
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from usageaudit.stores.native import NativeBlock
     from usageaudit.stores.port import Insert, Parameters
 
-# The engine itself; chdb's own wrappers import pandas and pyarrow where they are installed.
+# The engine itself: chdb's own wrappers would import pandas and pyarrow, which come with it and are not used here.
 _chdb: Any = importlib.import_module("chdb._chdb")
 # Its threads do not live on in the child of a fork, where every call would wait for them.
 _PROCESS = os.getpid()
@@ -87,9 +87,13 @@ class EmbeddedStore:
         def refused(code: int, message: str) -> UsageAuditError:
             return dialect.insert_failure(code, message, insert)
 
-        with self._connected(refused) as connection, self._written(insert.block) as source:
+        def lost(reason: str) -> UsageAuditError:
+            return OutcomeUnknown(f"insert {insert.query_id}: the engine failed: {reason}; read back what it holds")
+
+        with self._connected(dialect.failure) as connection, self._written(insert.block) as source:
             self._name_statement(connection, insert.query_id)
-            _run(connection, dialect.insert_sql(insert, source, clause), insert.parameters)
+            with self._guarded(refused, lost):
+                _run(connection, dialect.insert_sql(insert, source, clause), insert.parameters)
 
     def kill(self, query_id_prefix: str) -> None:
         """End the statements whose id starts so; see the port."""
@@ -119,8 +123,13 @@ class EmbeddedStore:
                 raise
 
     @contextmanager
-    def _guarded(self, refused: Callable[[int, str], UsageAuditError]) -> Iterator[None]:
-        """Refuse the child of a fork, where the engine would wait for ever, and turn the engine's errors into ours."""
+    def _guarded(
+        self, refused: Callable[[int, str], UsageAuditError], lost: Callable[[str], UsageAuditError] | None = None
+    ) -> Iterator[None]:
+        """Refuse the child of a fork, where the engine would wait for ever, and turn the engine's errors into ours.
+
+        `refused` is for those with a code, `lost` for those without, where they are more than StoreUnavailable.
+        """
         if os.getpid() != _PROCESS:
             raise StoreUnavailable(
                 f"the embedded store {self._directory} can't be used in this process, which was forked after the "
@@ -131,6 +140,8 @@ class EmbeddedStore:
         except RuntimeError as error:
             message = str(error)
             code = _CODE.search(message)
+            if code is None and lost:
+                raise lost(message) from None
             if code is None:
                 raise StoreUnavailable(f"the embedded store {self._directory} failed: {message}") from None
             raise refused(int(code[1]), message) from None
@@ -184,21 +195,37 @@ class EmbeddedStore:
 
     @contextmanager
     def _written(self, block: NativeBlock) -> Iterator[str]:
-        """Have a block in a file, and yield the table function that reads it."""
-        folder = self._directory.resolve() / _BLOCKS
-        folder.mkdir(exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, prefix=f"{os.getpid()}-", suffix=".native") as file:
-            block.write_to(file.write)
-            file.flush()
-            path, structure = dialect.literal(file.name), dialect.literal(block.structure)
-            yield f"file({path}, 'Native', {structure})"
+        """Have a block in a file, which only this user may read, and yield the table function that reads it."""
+        path: str | None = None
+        try:
+            try:
+                folder = self._directory.resolve() / _BLOCKS
+                folder.mkdir(exist_ok=True)
+                descriptor, path = tempfile.mkstemp(dir=folder, prefix=f"{os.getpid()}-", suffix=".native")
+                with os.fdopen(descriptor, "wb") as file:
+                    block.write_to(file.write)
+            except OSError as error:
+                raise StoreUnavailable(
+                    f"the embedded store {self._directory} can't write a block to {_BLOCKS}: "
+                    f"{error.strerror or error}; see that the disk has room and that this user may write there"
+                ) from None
+            yield f"file({dialect.literal(path)}, 'Native', {dialect.literal(block.structure)})"
+        finally:
+            if path is not None:
+                _remove(path)
 
 
 def _remove_left_blocks(folder: Path) -> None:
     """Remove the blocks of a process that was killed; the directory is ours, so no other one is writing any."""
     for file in folder.glob("*.native"):
         if not file.name.startswith(f"{os.getpid()}-"):
-            file.unlink(missing_ok=True)
+            _remove(file)
+
+
+def _remove(file: Path | str) -> None:
+    """Remove the file of a block, if that can be done: one that stays takes room, and changes no outcome."""
+    with suppress(OSError):
+        os.unlink(file)  # noqa: PTH108
 
 
 def _open_here(directory: Path) -> bool:
