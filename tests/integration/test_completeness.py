@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from usageaudit.embedded_log import FILE_NAME, EmbeddedLog, NewRecord
-from usageaudit.integrity import holes, verify
+from usageaudit.integrity import completeness, holes, verify
 from usageaudit.stores.address import open_store
 from usageaudit.stores.ledger import Ledger
 from usageaudit.stores.migrate import migrate
@@ -17,11 +17,11 @@ from usageaudit.streams.inspection import inspect
 from usageaudit.streams.port import Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from usageaudit.integrity import Completeness
-    from usageaudit.stores.port import Store
+    from usageaudit.stores.port import Rows, Store
 
 RECORDS = 10
 
@@ -181,6 +181,30 @@ def test_event_accepted_twice_is_found(case: Case) -> None:
     case.record(8, event_id="'0'")
     case.record(9, event_id="'1'", event_time="toDateTime64(2, 6, 'UTC')")
     assert case.problems() == [("accepted_twice", "s 0"), ("conflicting_duplicate", "s 1")]
+
+
+@pytest.mark.parametrize("most", [3, 5, 1000])
+def test_events_accepted_twice_are_found_a_part_at_a_time(
+    case: Case, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """However many parts the ids are compared in, each that is there twice is found once, up to a number."""
+    monkeypatch.setattr(completeness, "EVENTS_AT_ONCE", 3)
+    monkeypatch.setattr(completeness, "MOST_NAMED", most)
+    asked: list[int] = []
+    execute = case.store.execute
+
+    def count(sql: str, parameters: Mapping[str, Any] | None = None) -> Rows:
+        asked.extend([parameters["part"]] if parameters and "part" in parameters else [])
+        return execute(sql, parameters)
+
+    monkeypatch.setattr(case.store, "execute", count)
+    case.record(*range(RECORDS), event_id="toString(intDiv(number, 2))")
+    found = [one.where for one in case.verify().problems]
+    assert found == sorted(set(found))
+    assert len(found) == min(most, 5)
+    assert set(found) <= {f"s {number}" for number in range(5)}
+    if most > len(found):
+        assert asked == [0, 1, 2, 3]
 
 
 def test_lost_event_of_a_publisher_is_found(case: Case) -> None:

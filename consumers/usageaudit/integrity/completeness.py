@@ -19,8 +19,15 @@ if TYPE_CHECKING:
 _PARTITIONS = """SELECT stream, topic, partition, count(), countIf(status = 'accepted'), countIf(status = 'duplicate'),
     countIf(status = 'rejected'), min(offset), max(offset), uniqExact(offset)
 FROM stream_records GROUP BY stream, topic, partition ORDER BY topic, partition, stream"""
-_TWICE = """SELECT event_source, event_id, count(), uniqExact(event_time) FROM usage_events
-GROUP BY event_source, event_id HAVING count() > 1 ORDER BY event_source, event_id LIMIT 1000"""
+EVENTS_AT_ONCE = 5_000_000
+"""How many ids are compared with one another by one query, which takes less than 400 MB."""
+MOST_NAMED = 1000
+_TWICE = """WITH cityHash64(event_source, event_id) AS hash
+SELECT event_source, event_id, count(), uniqExact(event_time) FROM usage_events
+WHERE hash IN (
+    SELECT cityHash64(event_source, event_id) AS hash FROM usage_events WHERE hash % {parts:UInt32} = {part:UInt32}
+    GROUP BY hash HAVING count() > 1 ORDER BY hash LIMIT {most:UInt32})
+GROUP BY event_source, event_id HAVING count() > 1 ORDER BY event_source, event_id LIMIT {most:UInt32}"""
 _RETRY_SECONDS = 0.2
 _LOOK_AT = 1000
 
@@ -50,7 +57,8 @@ def verify(store: Store, stream: Inspection, wait: float = 0.0) -> Completeness:
         explained.append(replace(report, explained=holes.explained))
         problems += [*holes.problems, *_partition_problems(report)]
         notes += holes.notes
-    return Completeness(explained, [*problems, *_publisher_gaps(store), *_twice(store)], notes)
+    accepted = sum(one.accepted for one in reports)
+    return Completeness(explained, [*problems, *_publisher_gaps(store), *_twice(store, accepted)], notes)
 
 
 def _reports(store: Store, stream: Inspection, bounds: Sequence[Bounds]) -> list[PartitionReport]:
@@ -132,13 +140,20 @@ def _publisher_gaps(store: Store) -> list[Problem]:
     ]
 
 
-def _twice(store: Store) -> list[Problem]:
-    problems = []
-    for source, event_id, count, times in store.execute(_TWICE).rows:
-        where = f"{source} {event_id}"
-        if int(times) == 1:
-            problems.append(Problem("accepted_twice", where, f"{count} copies of the event were accepted"))
-        else:
-            message = f"{count} different events have this source and id; the publisher must not use an id again"
-            problems.append(Problem("conflicting_duplicate", where, message))
-    return problems
+def _twice(store: Store, accepted: int) -> list[Problem]:
+    """Look for ids that were accepted more than once, in parts: one query over all of them would need their size."""
+    problems: list[Problem] = []
+    parts = accepted // EVENTS_AT_ONCE + 1
+    for part in range(parts):
+        if (most := MOST_NAMED - len(problems)) > 0:
+            found = store.execute(_TWICE, {"parts": parts, "part": part, "most": most}).rows
+            problems += [_accepted_twice(*row) for row in found]
+    return sorted(problems, key=lambda one: one.where)
+
+
+def _accepted_twice(source: str, event_id: str, count: int, times: int) -> Problem:
+    where = f"{source} {event_id}"
+    if int(times) == 1:
+        return Problem("accepted_twice", where, f"{count} copies of the event were accepted")
+    message = f"{count} different events have this source and id; the publisher must not use an id again"
+    return Problem("conflicting_duplicate", where, message)
