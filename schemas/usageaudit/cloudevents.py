@@ -222,6 +222,23 @@ def encode_structured(*, event_id: str, source: str, time: int, data: bytes) -> 
     return head[:-1] + b',"data":' + data + b"}"
 
 
+def key_of(value: bytes) -> bytes | None:
+    """Return the Kafka key that a structured record asks for: its `partitionkey`, else the one of its source and id.
+
+    None where it has none that can be read; the record need not be a valid event.
+    """
+    try:
+        body: Any = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return None
+    if not isinstance(body, dict):
+        return None
+    if isinstance(named := body.get("partitionkey"), str) and named:
+        return named.encode()
+    source, event_id = body.get("source"), body.get("id")
+    return partition_key(source, event_id) if isinstance(source, str) and isinstance(event_id, str) else None
+
+
 def partition_key(source: str, event_id: str) -> bytes:
     """Return the Kafka key of an event without `partitionkey`: copies of one event meet in one partition."""
     return f"{source}\0{event_id}".encode()

@@ -137,6 +137,42 @@ def test_rejected_records_are_replayed(embedded: Pair) -> None:
         assert embedded.query(sql) == [expected]
 
 
+def test_only_rejected_records_of_the_stream_are_replayed(embedded: Pair) -> None:
+    """Records of another topic, and those that came before the stream was replaced, are not published to this one."""
+    elsewhere = [("content-type", b"application/cloudevents+avro")]
+    record = NewRecord(None, json.dumps(_event(1)).encode(), elsewhere)
+    data = embedded.folder / "data"
+    for topic in ("usage-events", "other"):
+        log = EmbeddedLog.open(data)
+        log.append(topic, [record])
+        log.close()
+        embedded.run("consume", "--until-caught-up", "--stream", f"embedded:{data}?topic={topic}")
+        command = ("rejects", "replay", "--format=ndjson", "--stream")
+        here, there = f"embedded:{data}?topic={topic}", f"embedded:{data}?topic=third"
+        assert json.loads(embedded.run(*command, there))["published"] == 0
+        assert json.loads(embedded.run(*command, here))["published"] == 1
+    for file in data.glob("stream.sqlite3*"):
+        file.unlink()
+    EmbeddedLog.open(data).close()
+    assert json.loads(embedded.run("rejects", "replay", "--format=ndjson"))["published"] == 0
+    shown = json.loads(embedded.run("rejects", "show", "0", "0", "--topic", "other", "--format=ndjson"))
+    assert (shown["topic"], len(shown["stream"])) == ("other", 36)
+
+
+def test_a_replayed_record_goes_to_the_partition_of_the_first(embedded: Pair) -> None:
+    """The copy has the key that its envelope asks for, so that it meets the other copies of the event."""
+    log = EmbeddedLog.open(embedded.folder / "data")
+    payload = json.dumps({**_event(1), "partitionkey": "tenant-7"}).encode()
+    log.append("usage-events", [NewRecord(b"tenant-7", payload, [("content-type", b"application/cloudevents+avro")])])
+    log.close()
+    embedded.consume()
+    embedded.run("rejects", "replay")
+    log = EmbeddedLog.open(embedded.folder / "data")
+    keys = [record.key for record in log.read("usage-events", 0, 0, 10, 1 << 20)]
+    log.close()
+    assert keys == [b"tenant-7", b"tenant-7"]
+
+
 def test_writes_and_wide_queries_are_refused(pair: Pair) -> None:
     """A statement that writes, one that takes too long and one of too many rows end with 2 and say why."""
     pair.run("migrate")

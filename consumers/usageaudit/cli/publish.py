@@ -8,16 +8,15 @@ from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Annotated, NamedTuple
 
-import orjson
 import typer
 
 from usageaudit.cli.options import StreamOption  # noqa: TC001  Typer reads the annotations
 from usageaudit.cli.output import FormatOption, print_rows, print_text, say
 from usageaudit.cli.settings import settings_of
 from usageaudit.cli.text import printable
-from usageaudit.cloudevents import MAX_RECORD_BYTES, STRUCTURED_HEADERS, decode, partition_key
+from usageaudit.cloudevents import MAX_RECORD_BYTES, STRUCTURED_HEADERS, decode, key_of, partition_key
 from usageaudit.embedded_log import NewRecord
 from usageaudit.errors import ConfigurationError, InvalidEvent, Problem, PublishError, QueueFull, StreamUnavailable
 from usageaudit.publisher import RecordPublisher
@@ -160,27 +159,13 @@ def _record(line: Line, *, raw: bool) -> NewRecord | None:
         longest = MAX_RAW_BYTES if raw else MAX_RECORD_BYTES
         raise InvalidEvent([Problem("", f"is longer than {longest:,} bytes")])
     if raw:
-        return NewRecord(_key(line.text), line.text, STRUCTURED_HEADERS)
+        return NewRecord(key_of(line.text), line.text, STRUCTURED_HEADERS)
     value = line.text.strip()
     if not value:
         return None
     event = decode(value, STRUCTURED_HEADERS)
-    key = _key(value) if b'"partitionkey"' in value else None
+    key = key_of(value) if b'"partitionkey"' in value else None
     return NewRecord(key or partition_key(event.source, event.id), value, STRUCTURED_HEADERS)
-
-
-def _key(value: bytes) -> bytes | None:
-    """Return the key that the envelope of a line asks for, None where it has none that can be read."""
-    try:
-        body: Any = orjson.loads(value)
-    except orjson.JSONDecodeError:
-        return None
-    if not isinstance(body, dict):
-        return None
-    if isinstance(named := body.get("partitionkey"), str) and named:
-        return named.encode()
-    source, event_id = body.get("source"), body.get("id")
-    return partition_key(source, event_id) if isinstance(source, str) and isinstance(event_id, str) else None
 
 
 @contextmanager

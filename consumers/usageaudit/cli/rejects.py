@@ -31,8 +31,8 @@ rejects_app = typer.Typer(no_args_is_help=True)
 # Placeholders are not called limit or offset: ClickHouse takes those for its settings of these names.
 _LIST = """SELECT ingest_time, topic, partition, offset, payload_bytes, error_path, error FROM rejects
 WHERE ingest_time >= {since:DateTime64(3, 'UTC')} ORDER BY ingest_time DESC, offset DESC LIMIT {rows:UInt32}"""
-_SHOW = """SELECT r.ingest_time AS ingest_time, r.topic AS topic, r.partition AS partition, r.offset AS offset,
-    r.payload_bytes AS payload_bytes, r.error_path AS error_path, r.error AS error,
+_SHOW = """SELECT r.ingest_time AS ingest_time, r.stream AS stream, r.topic AS topic, r.partition AS partition,
+    r.offset AS offset, r.payload_bytes AS payload_bytes, r.error_path AS error_path, r.error AS error,
     if(p.kept, hex(p.payload), NULL) AS payload
 FROM rejects AS r
 LEFT JOIN (SELECT DISTINCT stream, topic, partition, offset, payload, 1 AS kept FROM rejected_payloads) AS p
@@ -46,7 +46,7 @@ _KEPT = """SELECT concat(r.stream, '/', r.topic, '/', toString(r.partition), '/'
 FROM rejects AS r
 INNER JOIN (SELECT DISTINCT stream, topic, partition, offset, payload FROM rejected_payloads) AS p
     ON p.stream = r.stream AND p.topic = r.topic AND p.partition = r.partition AND p.offset = r.offset
-WHERE r.ingest_time >= {since:DateTime64(3, 'UTC')}
+WHERE r.stream = {stream:String} AND r.topic = {topic:String} AND r.ingest_time >= {since:DateTime64(3, 'UTC')}
 ORDER BY r.ingest_time, r.partition, r.offset LIMIT {rows:UInt32}"""
 
 
@@ -86,6 +86,8 @@ def show(
 ) -> None:
     """Print a rejected record: what is wrong with it, and its bytes as long as they are kept.
 
+    Where several streams or topics had one there, it is the latest.
+
     The bytes may be anything: without --raw they are printed with control characters escaped.
     """
     place = {"partition": partition, "place": offset, "topic": topic}
@@ -122,11 +124,18 @@ def replay(
 
     Each becomes a new record with a header that names the old one; what was accepted already becomes a duplicate. The
     exit code is 1 where some still can't be decoded, which are not published.
+
+    Left out are records of another topic or stream, those whose bytes are no longer kept, and records in binary mode:
+    their headers, which said half of the event, are not kept.
     """
     from usageaudit.cli.replaying import publish_again
+    from usageaudit.streams.inspection import inspect
 
     settings = settings_of(context, stream=stream, store=store)
-    found = _ask(settings, _KEPT, {"since": since.replace(tzinfo=UTC), "rows": limit})
+    looked_at = inspect(settings.stream)
+    place = {"stream": looked_at.identity, "topic": looked_at.topic}
+    looked_at.close()
+    found = _ask(settings, _KEPT, {**place, "since": since.replace(tzinfo=UTC), "rows": limit})
     done, refused = publish_again(settings.stream, found.rows)
     print_rows(("published", "still_rejected"), [(done, refused)], format)
     if refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usageaudit.cloudevents import STRUCTURED_HEADERS, decode, partition_key
+from usageaudit.cloudevents import STRUCTURED_HEADERS, decode, key_of, partition_key
 from usageaudit.embedded_log import NewRecord
 from usageaudit.errors import InvalidEvent, StreamUnavailable
 from usageaudit.publisher import RecordPublisher
@@ -46,4 +46,4 @@ def _record(place: str, payload: bytes) -> NewRecord | None:
     except InvalidEvent:
         return None
     headers = [*STRUCTURED_HEADERS, (REPLAY_HEADER, place.encode())]
-    return NewRecord(partition_key(event.source, event.id), payload, headers)
+    return NewRecord(key_of(payload) or partition_key(event.source, event.id), payload, headers)
