@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from usageaudit.pipeline.consume import Consumer
 from usageaudit.pipeline.policies import Policies
 from usageaudit.pipeline.service import collecting_between_batches, stopping_on_signals
+from usageaudit.stores import dialect
 from usageaudit.stores.address import open_store
 from usageaudit.stores.ledger import Ledger
 from usageaudit.stores.migrate import migrate
@@ -116,10 +117,11 @@ def _strike_in_the_middle(block: NativeBlock, fault: Fault) -> None:
 
 
 class UnfencedStore:
-    """The control: a store in which an old owner's insert is neither ended nor refused."""
+    """The control: a store in which an old owner's insert is neither ended nor refused, nor given up when silent."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        dialect.INSERT_SETTINGS = {**dialect.INSERT_SETTINGS, "receive_timeout": 300}
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._store, name)
