@@ -28,7 +28,6 @@ INTERRUPTED = 130
 
 EXTRAS = {
     "chdb": "embedded",
-    "pyarrow": "embedded",
     "clickhouse_driver": "consumer",
     "pydantic_settings": "cli",
     "rich": "cli",
