@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import multiprocessing
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -189,13 +190,30 @@ def test_a_failure_without_a_code_leaves_the_outcome_of_an_insert_unknown(
 
 
 def test_a_block_of_a_killed_process_is_removed(store: Store, tmp_path: Path) -> None:
-    """What a process left behind when it was killed during an insert goes when the directory is opened again."""
-    left = tmp_path / "data" / "usageaudit-tmp" / "1-left.native"
-    left.parent.mkdir(exist_ok=True)
-    left.write_bytes(b"half of a block")
+    """What a killed process left goes when the directory is opened again, even if its number was our own."""
+    folder = tmp_path / "data" / "usageaudit-tmp"
+    folder.mkdir(exist_ok=True)
+    for name in ("1-left.native", f"{os.getpid()}-left.native"):
+        (folder / name).write_bytes(b"half of a block")
     store.close()
     assert store.execute("SELECT * FROM numbers").rows == [(7,)]
-    assert not left.exists()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_block_of_this_process_is_left_alone(store: Store) -> None:
+    """A store that another thread opens while a block is on its way does not take the block for a left one."""
+    other = store.another()
+
+    class OpeningAnother(NativeBlock):
+        def write_to(self, write: Callable[[bytes | bytearray], object], *, protocol: bool = False) -> None:
+            super().write_to(write, protocol=protocol)
+            other.execute("SELECT 1")
+
+    block = OpeningAnother([("number", "UInt64")])
+    block.add_rows([(1,)])
+    store.insert(Insert("numbers", block, "beside"))
+    other.close()
+    assert store.execute("SELECT number FROM numbers ORDER BY number").rows == [(1,), (7,)]
 
 
 def test_data_is_there_after_a_kill(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import importlib
 import os
 import re
 import tempfile
+import uuid
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 _chdb: Any = importlib.import_module("chdb._chdb")
 # Its threads do not live on in the child of a fork, where every call would wait for them.
 _PROCESS = os.getpid()
+# Part of the name of every block this process writes. Ids of processes repeat, in containers at every start.
+_OURS = uuid.uuid4().hex
 
 _CODE = re.compile(r"Code: (\d+)\. ")
 _ANOTHER_PATH = "already initialized with path"
@@ -201,7 +204,7 @@ class EmbeddedStore:
             try:
                 folder = self._directory.resolve() / _BLOCKS
                 folder.mkdir(exist_ok=True)
-                descriptor, path = tempfile.mkstemp(dir=folder, prefix=f"{os.getpid()}-", suffix=".native")
+                descriptor, path = tempfile.mkstemp(dir=folder, prefix=f"{_OURS}-", suffix=".native")
                 with os.fdopen(descriptor, "wb") as file:
                     block.write_to(file.write)
             except OSError as error:
@@ -218,7 +221,7 @@ class EmbeddedStore:
 def _remove_left_blocks(folder: Path) -> None:
     """Remove the blocks of a process that was killed; the directory is ours, so no other one is writing any."""
     for file in folder.glob("*.native"):
-        if not file.name.startswith(f"{os.getpid()}-"):
+        if not file.name.startswith(f"{_OURS}-"):
             _remove(file)
 
 
