@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import uuid
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -20,9 +21,10 @@ from usageaudit.streams.port import Partition
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from usageaudit.stores.port import Store
+    from usageaudit.stores.port import Parameters, Rows, Store
 
 BUNDLE_HASH = "b" * 64
+ROWS, GRANULE = 50_000, 8192
 PROPERTY = settings(deadline=None, max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -141,6 +143,53 @@ def test_reading_back_gives_the_offsets_that_are_there(ledger: Ledger, batches: 
     assert {offset for offset in range(50) if offset in present} == {offset for offset in recorded if offset >= start}
     assert len(present) == sum(offset >= start for offset in recorded)
     assert ledger.end(partition) == (max(recorded) + 1 if recorded else None)
+
+
+@given(offsets=st.sets(st.integers(0, 40), max_size=5), near=st.integers(-2, 45))
+@PROPERTY
+def test_the_end_is_the_same_from_wherever_it_is_looked_for(ledger: Ledger, offsets: set[int], near: int) -> None:
+    """Whatever offset the end is supposed to be near, before, at or behind it, the answer is that of a whole look."""
+    partition = _partition()
+    epoch = ledger.fence(partition, "owner")
+    if offsets:
+        ledger.record(ledger_block(sorted(offsets)), partition, epoch, 1, bundle=BUNDLE_HASH)
+    assert ledger.end(partition, near) == ledger.end(partition) == (max(offsets) + 1 if offsets else None)
+
+
+class Listening:
+    """A store that notes what it is asked."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.asked: list[tuple[str, Parameters | None]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    def execute(self, sql: str, parameters: Parameters | None = None, *, query_id: str | None = None) -> Rows:
+        """Note the statement and run it."""
+        self.asked.append((sql, parameters))
+        return self._store.execute(sql, parameters, query_id=query_id)
+
+
+def _granules_read(store: Store, partition: Partition, near: int | None) -> int:
+    """Return how many granules of rows the statements that look for the end read, by their plans."""
+    listening = Listening(store)
+    assert Ledger(cast("Store", listening)).end(partition, near) == ROWS
+    read = 0
+    for sql, values in listening.asked:
+        plan = "\n".join(str(line) for (line,) in store.execute(f"EXPLAIN indexes = 1 {sql}", values).rows)
+        # Each index narrows what the one before has left.
+        read += int(re.findall(r"Granules: (\d+)/\d+", plan)[-1])
+    return read
+
+
+def test_the_end_near_an_offset_is_found_by_the_index(store: Store, ledger: Ledger, partition: Partition) -> None:
+    """Where an offset near the end is known, what lies before is passed over. Control: without it all is read."""
+    epoch = ledger.fence(partition, "owner")
+    ledger.record(ledger_block(range(ROWS)), partition, epoch, 1, bundle=BUNDLE_HASH)
+    assert _granules_read(store, partition, None) >= ROWS // GRANULE
+    assert _granules_read(store, partition, ROWS - 1) < ROWS // GRANULE
 
 
 def test_high_offsets_are_read_back(ledger: Ledger, partition: Partition) -> None:

@@ -41,6 +41,7 @@ _OWNERS = (
 _TAKEN_OVER = f"SELECT max(epoch) != {{epoch:UInt64}} FROM fence WHERE {_OF_PARTITION}"
 
 _END = f"SELECT count(), max(offset) + 1 FROM ledger WHERE {_OF_PARTITION}"
+_END_FROM = f"{_END} AND `offset` >= {{start:UInt64}}"
 # Offsets that follow each other without a gap have the same distance from their rank.
 _PRESENT = f"""SELECT min(o), max(o) FROM (
     SELECT o, toInt64(o) - toInt64(row_number() OVER (ORDER BY o)) AS run
@@ -129,8 +130,16 @@ class Ledger:
                     return int(epoch)
         raise StoreUnavailable(f"{partition} is being taken over by others all the time; give it to one consumer")
 
-    def end(self, partition: Partition) -> int | None:
-        """Return the offset after the last one recorded, None where none is."""
+    def end(self, partition: Partition, near: int | None = None) -> int | None:
+        """Return the offset after the last one recorded, None where none is.
+
+        `near` is an offset that is probably recorded, such as the last one acknowledged. The index of offsets finds
+        what lies from it on; without it, or where nothing does, every row of the ledger is looked at.
+        """
+        if near is not None:
+            count, end = self._store.execute(_END_FROM, {**_named(partition), "start": max(near, 0)}).rows[0]
+            if count:
+                return int(end)
         count, end = self._store.execute(_END, _named(partition)).rows[0]
         return int(end) if count else None
 
@@ -199,7 +208,9 @@ class Ledger:
         """
         what = "were dropped by the stream before they were read"
         if acknowledged:
-            what = "were acknowledged and are neither recorded nor in the stream: the store lost rows, or they were none"
+            what = (
+                "were acknowledged and are neither recorded nor in the stream: the store lost rows, or they were none"
+            )
         now = dt.datetime.now(dt.UTC)
         place = [partition.stream, partition.topic, str(partition.number), str(first), str(last)]
         self.add_finding(
