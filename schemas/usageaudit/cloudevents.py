@@ -158,10 +158,12 @@ def _binary_attributes(headers: Sequence[tuple[str, bytes | None]]) -> dict[str,
         lowered = name.lower()
         if text is None or not (lowered.startswith("ce_") or lowered == "content-type"):
             continue
+        attribute = "datacontenttype" if lowered == "content-type" else lowered[3:]
         try:
-            attributes["datacontenttype" if lowered == "content-type" else lowered[3:]] = text.decode()
+            attributes[attribute] = text.decode()
         except UnicodeDecodeError:
-            raise InvalidEvent([Problem(f"header {name[:60]}", "is not UTF-8")]) from None
+            shown = lowered if attribute in _Envelope.__struct_fields__ else "ce_…"  # other names are the sender's
+            raise InvalidEvent([Problem(f"header {shown}", "is not UTF-8")]) from None
     return attributes
 
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 from functools import cache
-from typing import TYPE_CHECKING, Any, get_args, get_type_hints
+from itertools import islice
+from typing import TYPE_CHECKING, Any, get_args, get_origin, get_type_hints
 
 from usageaudit.errors import Problem
 from usageaudit.events.model import UsageEvent
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 64
 MAX_PROBLEMS = 20
-_MAX_KEY = 60
 
 
 @cache
@@ -50,22 +50,32 @@ def problems_in(owner: type, json: bytes, prefix: str = "") -> tuple[Problem, ..
         adapter(owner).validate_json(json)
     except ValidationError as error:
         found = error.errors(include_url=False, include_context=False, include_input=False)
-        return tuple(
-            Problem(_path(prefix, one["loc"]), _message(one["type"], one["msg"])) for one in found[:MAX_PROBLEMS]
-        )
+        problems = (Problem(_path(prefix, one["loc"]), _message(one["type"], one["msg"])) for one in found)
+        return tuple(islice(dict.fromkeys(problems), MAX_PROBLEMS))
     return ()
 
 
 def _path(prefix: str, location: Sequence[int | str]) -> str:
+    """Return a problem's path without keys that the sender chose, since one may be a person's name."""
     path = prefix
-    for step in location:
+    for place, step in enumerate(location, 1):
         if isinstance(step, int):
             path += f"[{step}]"
-        elif step.isidentifier():
-            path += f".{step[:_MAX_KEY]}" if path else step[:_MAX_KEY]
         else:
-            path += f'["{step[:_MAX_KEY]}"]'
+            path += f".{step}" if path else step
+            if step in _keyed_by_sender():
+                return path if place == len(location) else f"{path}[…]"
     return path
+
+
+@cache
+def _keyed_by_sender() -> frozenset[str]:
+    """Return the names of the event's fields that are objects with any keys."""
+    return frozenset(
+        field.name
+        for field, hint in _hints(UsageEvent)
+        if any(get_origin(part) is dict for part in (hint, *get_args(hint)))
+    )
 
 
 def _message(kind: str, text: str) -> str:

@@ -163,7 +163,8 @@ HOSTILE: dict[str, tuple[bytes | None, str, str]] = {
         "data.content.signals[0].score",
         "1",
     ),
-    "number in labels": (_with("labels", {"a b": 1}), 'data.labels["a b"]', "string"),
+    "number in labels": (_with("labels", {"a b": 1}), "data.labels[…]", "string"),
+    "list for labels": (_with("labels", ["a"]), "data.labels", "object"),
     "NaN": (_with("usage.audio_seconds", float("nan")), "", "not JSON"),
     "Infinity where unknown": (_with("x", float("inf")), "", "not JSON"),
     "1e999": (
@@ -195,6 +196,18 @@ def test_the_reason_never_repeats_content() -> None:
     with pytest.raises(InvalidEvent) as refused:
         decode(_with("operation", {"secret prompt": "secret prompt"}))
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("key", ["secret", "secret prompt", "labels", "secret" * 100])
+def test_the_reason_never_repeats_a_name_of_the_sender(key: str) -> None:
+    """Keys of labels and names of unknown headers are the sender's to choose, and may be a person's."""
+    with pytest.raises(InvalidEvent) as refused:
+        decode(_with("labels", {key: 1, f"{key}2": 2}))
+    assert [problem.path for problem in refused.value.problems] == ["data.labels[…]"]
+    for name, shown in ((f"ce_{key}", "header ce_…"), ("CE_Source", "header ce_source")):
+        with pytest.raises(InvalidEvent) as refused:
+            decode(b"{}", [(name, b"\xff")])
+        assert [problem.path for problem in refused.value.problems] == [shown]
 
 
 def test_all_problems_are_named_at_once() -> None:
