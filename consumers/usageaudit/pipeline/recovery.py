@@ -44,7 +44,7 @@ def take_over(partition: Partition, stream: Stream, ledger: Ledger, owner: str) 
     """Fence the old owner, read back what it recorded, and let the stream deliver from the first missing record."""
     epoch = ledger.fence(partition, owner)
     beginning, committed = stream.beginning(partition), stream.committed(partition)
-    recorded = ledger.end(partition)
+    recorded = ledger.end(partition, near=None if committed is None else committed - 1)
     wanted = _wanted(partition, beginning, committed, recorded)
     present = ledger.present(partition, min(wanted, beginning))
     _report_gaps(partition, present.gaps(wanted, beginning), committed or 0, ledger)
