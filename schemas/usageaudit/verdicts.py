@@ -9,8 +9,6 @@ import hashlib
 from typing import Literal, NamedTuple
 
 Verdict = Literal["violation", "exempted", "indeterminate", "ok", "not_applicable"]
-GRAVITY: tuple[Verdict, ...] = ("violation", "indeterminate", "exempted", "ok", "not_applicable")
-"""From the gravest on: the verdict of a pack is the gravest of its policies'."""
 Severity = Literal["info", "low", "medium", "high", "critical"]
 SEVERITIES: tuple[Severity, ...] = ("info", "low", "medium", "high", "critical")
 Stage = Literal["draft", "shadow", "enforce", "retired"]

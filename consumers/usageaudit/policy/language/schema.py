@@ -78,12 +78,6 @@ class Schema:
         """Return the schema of an event's fields, with the times and the registry beside them."""
         return cls({**{f.path: _leaf(f) for f in fields}, **TIMES, **REGISTRY})
 
-    @classmethod
-    def from_types(cls, types: Mapping[str, Type], required: Iterable[str] = ()) -> Schema:
-        """Return a schema of dotted paths and their types, without lists of objects."""
-        must = frozenset(required)
-        return cls({tuple(name.split(".")): Leaf(kind, name in must) for name, kind in types.items()})
-
     def is_object(self, path: Path) -> bool:
         """Whether a path names an object: something lies below it."""
         return path in self._below
