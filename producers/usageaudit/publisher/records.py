@@ -130,6 +130,8 @@ class RecordPublisher:
 
     def flush(self, timeout: float) -> int:
         """Ship what is queued now, at once; return how many records were not acknowledged within so many seconds."""
+        if self._sender is not None and not self._sender.alive and self._buffer.counts.queued:
+            self._start_sender()
         return self._buffer.drain(timeout)
 
     def close(self, timeout: float) -> int:

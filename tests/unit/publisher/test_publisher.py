@@ -2,17 +2,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import threading
 import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
+import orjson
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.strategies import MINIMAL
+from usageaudit.embedded_log import NewRecord
 from usageaudit.errors import ConfigurationError, InvalidEvent, NotAcknowledged, PublishError, QueueFull
 from usageaudit.publisher import Publisher, RecordPublisher
 from usageaudit.publisher.buffer import ITEM_BYTES, Buffer
@@ -308,6 +311,26 @@ def test_records_as_they_are(url: str, published: Any) -> None:
     assert told == [None] * 300
     assert records.counts.acknowledged == 300
     assert _sequences(published()) == list(range(1, 301))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_flush_ships_what_a_thread_that_ended_left(url: str) -> None:
+    """Where the sending thread has ended, flush starts another one instead of waiting for nobody."""
+    record = NewRecord(None, orjson.dumps(MINIMAL))
+    sender: list[threading.Thread] = []
+
+    def end(_: PublishError | None) -> None:
+        sender.append(threading.current_thread())
+        records.put(record)
+        sys.exit()
+
+    with RecordPublisher(url) as records:
+        records.put(record, end)
+        records.flush(30.0)
+        sender[0].join(30.0)
+        assert records.counts.queued == 1
+        assert records.flush(30.0) == 0
+        assert records.counts.acknowledged == 2
 
 
 def test_the_capturing_publisher() -> None:
