@@ -113,7 +113,7 @@ class Consumer:
         """
         patience = time.monotonic() + UNASSIGNED_SECONDS
         while not self.stop.is_set() and not self._caught_up():
-            if self._tenures or self.stream.assigned():
+            if self._tenures or self._assigned() != []:
                 patience = time.monotonic() + UNASSIGNED_SECONDS
             elif time.monotonic() > patience:
                 log.warning("no partition was assigned: other members of the group have them all")
@@ -124,7 +124,7 @@ class Consumer:
     def step(self) -> None:
         """Take over what was assigned, then poll, judge, record and acknowledge one batch."""
         self._forget_lost()
-        for partition in self.stream.assigned():
+        for partition in self._assigned() or ():
             if self._setback(partition).is_over():
                 self._take_over(partition)
         batch = self._poll()
@@ -132,6 +132,19 @@ class Consumer:
             self._process(batch)
         del batch
         gc.collect()  # the service turned automatic collection off
+
+    def _assigned(self) -> list[Partition] | None:
+        """Return the partitions to take over, None where the stream can't tell now."""
+        try:
+            return self.stream.assigned()
+        except StreamUnavailable as error:
+            self._wait_for_stream(error)
+            return None
+
+    def _wait_for_stream(self, error: StreamUnavailable) -> None:
+        pause = self._stream_setback.grow()
+        log.warning("waiting for the stream", cause=str(error), seconds=round(pause, 2))
+        self._rest(pause)
 
     def _forget_lost(self) -> None:
         self._tenures = {at: tenure for at, tenure in self._tenures.items() if self.stream.owns(at)}
@@ -152,9 +165,7 @@ class Consumer:
                 self._give_up(partition, "the stream no longer has what comes next", str(gap))
             return None
         except StreamUnavailable as error:
-            pause = self._stream_setback.grow()
-            log.warning("waiting for the stream", cause=str(error), seconds=round(pause, 2))
-            self._rest(pause)
+            self._wait_for_stream(error)
             return None
         self._stream_setback = Setback()
         return batch
@@ -221,7 +232,7 @@ class Consumer:
     def _caught_up(self) -> bool:
         return (
             bool(self._tenures)
-            and not self.stream.assigned()
+            and self._assigned() == []
             and all(tenure.reached >= tenure.target for tenure in self._tenures.values())
         )
 

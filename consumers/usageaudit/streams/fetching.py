@@ -202,7 +202,7 @@ def _unpack(data: bytes, batch: Any, known: dict[bytes, Headers]) -> list[Record
         at += 1
         if number > 0x7F:
             number, at = _rest(data, at, number)
-        offset = base + (number >> 1)
+        offset = base + ((number >> 1) ^ -(number & 1))
         number = data[at]
         at += 1
         if number > 0x7F:

@@ -117,6 +117,11 @@ class FaultyStream:
         """Doubt the ownership once, as a client does in the middle of a rebalance."""
         return not self._faults.at("owns") and self._stream.owns(partition)
 
+    def assigned(self) -> Any:
+        """Fail to tell what is assigned."""
+        self._faults.at("assigned")
+        return self._stream.assigned()
+
     def poll(self, seconds: float) -> Any:
         """Fail to poll."""
         self._faults.at("poll")
@@ -166,6 +171,7 @@ def _gaps(store: Store) -> list[tuple[str, str]]:
         {("before record", 2): Fenced("by another")},
         {("acknowledge", 1): StreamUnavailable("away"), ("after record", 2): OutcomeUnknown("it was written")},
         {("poll", 2): StreamUnavailable("away"), ("poll", 3): StreamUnavailable("still away")},
+        {("assigned", 1): StreamUnavailable("away"), ("assigned", 3): StreamUnavailable("away")},
         {("fence", 1): OutcomeUnknown("who knows"), ("fence", 2): StreamUnavailable("away")},
         *({("owns", nth): True} for nth in range(1, 9)),
     ],
