@@ -24,14 +24,20 @@ def doubts(root: Node) -> tuple[Diagnostic, ...]:
 
     What stands in a sub-condition is told where that is defined, not again where it is named.
     """
-    found = [*_settled(root, Possibilities())[1], *_unguarded(root)]
+    found = [*_constant(root), *_settled(root, Possibilities())[1], *_unguarded(root)]
     return tuple(sorted(dict.fromkeys(found), key=lambda d: (d.line, d.column)))
+
+
+def _constant(root: Node) -> Iterator[Diagnostic]:
+    """Yield a warning for a condition that is nothing but `true` or `false`."""
+    if isinstance(root, Const) and root.type == BOOL:
+        yield at(root.span, "warning", f"this is {'always' if root.value else 'never'} true", "write a condition")
 
 
 def _settled(node: Node, possible: Possibilities) -> tuple[bool, list[Diagnostic]]:
     """Return whether a reason for a settled truth was told below a node, or at it, and the warnings.
 
-    A literal `true` or `false` is what its author wants, and tells nothing.
+    A literal `true` or `false` within a condition is what its author wants, and tells nothing.
     """
     if isinstance(node, Const):
         return False, []

@@ -1,4 +1,4 @@
--- The share of each application's events that declare what a policy needs, the lowest first.
+-- The share of each application's events that a policy could decide, the lowest first; an event that it does not apply to is decided.
 -- since Date = 1970-01-01: first day that counts, UTC
 -- until Date = 2106-01-01: first day that no longer counts, UTC
 SELECT

@@ -178,6 +178,8 @@ WARNINGS = [
     ("truth.p && !(truth.p)", "this is never true", ""),
     ("has(text.id) && truth.p", "this is always true", "text.id is required"),
     ("1 == 1", "this is always true", ""),
+    ("true", "this is always true", "write a condition"),
+    ("false", "this is never true", "write a condition"),
     ("true || truth.p", "this is always true", ""),
     ("list.words.exists(w, w == 'a' && w == 'b')", "this is never true", ""),
     ("text.a != 'a'", "text.a may be missing", "has(text.a) &&"),
@@ -201,8 +203,7 @@ def test_a_doubtful_condition_is_warned_of(text: str, message: str, hint: str) -
 @pytest.mark.parametrize(
     "text",
     [
-        "true",
-        "false",
+        "has(text.a) ? text.a == 'x' : true",
         "text.id != 'a'",
         "text.a == 'a'",
         "has(text.a) && text.a != 'a'",
