@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import threading
 import time
 import uuid
@@ -214,6 +215,99 @@ def test_a_parameter_may_have_any_name(store: Store) -> None:
 def test_parameters_of_other_types_arrive(store: Store, type_name: str, value: object) -> None:
     """A parameter of each kind is read back as it was given."""
     assert store.execute(f"SELECT {{x:{type_name}}} AS x", {"x": value}).rows == [(value,)]
+
+
+@pytest.mark.parametrize(
+    ("type_name", "text", "message"),
+    [
+        ("Date", "2024-13-01", "parameter x: 2024-13-01 is no date that exists; write YYYY-MM-DD"),
+        ("Nullable( Date )", "2024-02-31", "no date that exists"),
+        ("Date", "2149-06-07", "outside of Date"),
+        ("Date32", "2023-02-29", "no date that exists"),
+        ("Date32", "2300-01-01", "outside of Date32"),
+        ("DateTime", "2024-02-31 00:00:00", "no time that exists"),
+        ("DateTime", "2024-13-01", "no time that exists"),
+        ("DateTime('Asia/Tokyo')", "2024-05-01T25:00:00Z", "no time that exists"),
+        ("DateTime", "2106-02-07T06:28:16Z", "outside of DateTime"),
+        ("DateTime", "2024-05-01T00:00:00.5Z", "finer than DateTime"),
+        ("DateTime64(6, 'UTC')", "2024-02-30T00:00:00.5", "no time that exists"),
+        ("DateTime64(6)", "1969-12-31T23:59:59.250Z", "last second before 1970"),
+        ("DateTime64(9)", "2263-01-01T00:00:00Z", "outside of DateTime64"),
+        ("Int64", "9223372036854775808", "no Int64"),
+        ("LowCardinality(Nullable(Int8))", "-129", "no Int8"),
+        ("UInt8", "256", "from 0 to 255"),
+        ("UInt256", "9" * 5000, "no UInt256"),
+        ("bigint unsigned", "18446744073709551616", "no UInt64"),
+    ],
+)
+def test_a_text_that_is_no_value_of_its_type_is_refused(store: Store, type_name: str, text: str, message: str) -> None:
+    """A text that the engine would turn into another date, time or number raises QueryError, which names it."""
+    with pytest.raises(QueryError, match=f"parameter x: .*{re.escape(message.removeprefix('parameter x: '))}"):
+        store.query(f"SELECT '{{x:String}}' AS text, {{x:{type_name}}} AS x", {"x": text})
+
+
+OFFSETS = st.integers(-14 * 60, 14 * 60)
+MOMENT = dt.datetime(2024, 5, 1, tzinfo=dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "text", "value"),
+    [
+        ("DateTime64(6)", "2024-05-01T00:00:00Z", MOMENT),
+        ("DateTime64(6)", "2024-05-01 02:00:00.123456+02:00", MOMENT.replace(microsecond=123456)),
+        ("DateTime64(6, 'Asia/Tokyo')", "2024-04-30t19:00:00.5-05:00", MOMENT.replace(microsecond=500000)),
+        ("Nullable(DateTime64(3, 'Asia/Tokyo'))", "2024-05-01 09:00:00.25", MOMENT.replace(microsecond=250000)),
+        ("DateTime64(6)", "1969-12-31T23:59:58.25Z", dt.datetime(1969, 12, 31, 23, 59, 58, 250000, tzinfo=dt.UTC)),
+        ("DateTime64(3)", "1970-01-01T00:33:44Z", dt.datetime(1970, 1, 1, 0, 33, 44, tzinfo=dt.UTC)),
+        ("DateTime64(6, 'UTC')", "2024-05-01", MOMENT),
+        ("DateTime", "2024-05-01T02:00:00.000+02:00", MOMENT),
+        ("DateTime('Asia/Tokyo')", "2024-05-01T00:00:00Z", MOMENT),
+        ("DateTime('Asia/Tokyo')", "2024-05-01T09:00:00", MOMENT),
+        ("DateTime('Asia/Tokyo')", "2024-05-01", MOMENT - dt.timedelta(hours=9)),
+        ("DateTime", "1970-01-01T00:00:01Z", dt.datetime(1970, 1, 1, 0, 0, 1, tzinfo=dt.UTC)),
+        ("DateTime", "1714521600", MOMENT),
+        ("TIMESTAMP", "2106-02-07T06:28:15Z", dt.datetime(2106, 2, 7, 6, 28, 15, tzinfo=dt.UTC)),
+        ("Date", "2024-05-01", dt.date(2024, 5, 1)),
+        ("Nullable(Date32)", "1900-01-01", dt.date(1900, 1, 1)),
+        ("Int64", "-9223372036854775808", -(2**63)),
+        ("Nullable(UInt8)", "255", 255),
+        ("String", "2024-13-01", "2024-13-01"),
+    ],
+)
+def test_a_text_that_is_a_value_of_its_type_arrives(store: Store, type_name: str, text: str, value: object) -> None:
+    """A date, a time of RFC 3339 with or without a zone and a number are read as what they say."""
+    assert store.query(f"SELECT {{x:{type_name}}} AS x", {"x": text}).rows == [(value,)]
+
+
+@given(micros=st.integers(-2208900000 * 10**6, -(10**6)) | st.integers(0, 10413700000 * 10**6), minutes=OFFSETS)
+@PROPERTY
+def test_a_time_that_was_printed_can_be_given_back(store: Store, micros: int, minutes: int) -> None:
+    """A moment written with any offset arrives as that moment, whatever zone the type has."""
+    moment = dt.datetime(1970, 1, 1, tzinfo=dt.UTC) + dt.timedelta(microseconds=micros)
+    text = moment.astimezone(dt.timezone(dt.timedelta(minutes=minutes))).isoformat()
+    for type_name in ("DateTime64(6)", "DateTime64(6, 'Europe/Paris')"):
+        found = store.query(f"SELECT toUnixTimestamp64Micro({{x:{type_name}}}) AS x", {"x": text}).rows
+        assert found == [(micros,)]
+
+
+def test_one_text_of_two_types_that_read_it_differently_is_refused(store: Store) -> None:
+    """A parameter is not rewritten for one of its placeholders under the eyes of another."""
+    with pytest.raises(QueryError, match="parameter x has several types"):
+        store.query("SELECT {x:DateTime}, {x:String}", {"x": "2024-05-01T00:00:00Z"})
+
+
+@pytest.mark.parametrize("parameters", [{}, {"x": "1"}])
+def test_a_statement_may_speak_of_bytes_that_are_not_utf_8(store: Store, parameters: dict[str, str]) -> None:
+    """An escape for any byte means that byte, with parameters beside it, too."""
+    number = "{x:UInt8}" if parameters else "1"
+    assert store.query(f"SELECT hex('a\\xff\\\\xff') AS s, {number} AS n", parameters).rows == [("61FF5C786666", 1)]
+
+
+@pytest.mark.parametrize(("sql", "parameters"), [("SELECT '\udcff'", {}), ("SELECT {x:String}", {"x": "\udcff"})])
+def test_a_statement_that_is_not_utf_8_is_refused(store: Store, sql: str, parameters: dict[str, str]) -> None:
+    """Text of a command line that was no UTF-8 raises QueryError, in the statement as in a parameter."""
+    with pytest.raises(QueryError, match="is not UTF-8"):
+        store.query(sql, parameters)
 
 
 def test_names_and_values_may_hold_any_characters(store: Store) -> None:

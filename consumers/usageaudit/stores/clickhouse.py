@@ -14,7 +14,7 @@ from clickhouse_driver.block import ColumnOrientedBlock
 from clickhouse_driver.protocol import ServerPacketTypes
 
 from usageaudit.errors import OutcomeUnknown, QueryError, StoreUnavailable
-from usageaudit.stores import dialect, refusals
+from usageaudit.stores import dialect, given, refusals
 from usageaudit.stores.parameters import parameter_text
 from usageaudit.stores.port import Limits, Rows
 
@@ -142,9 +142,12 @@ class ClickHouseStore:
 
     def query(self, sql: str, parameters: Parameters | None = None, limits: Limits | None = None) -> Rows:
         """Run one statement of a person, read-only and within limits; see the port."""
+        given.check_text(sql, parameters)
         with self._connected({}), self._failing(dialect.query_failure):
-            statement, table_functions = self._run(refusals.FORMAT_SQL, {"query": sql}, None).rows[0]
+            formatted, table_functions = self._run(refusals.FORMAT_SQL, {"query": sql}, None).rows[0]
+        statement = given.statement_text(formatted)
         refusals.check_read_only(statement, table_functions)
+        parameters = given.checked(statement, parameters)
         settings = {**dialect.limit_settings(limits or Limits()), "readonly": 1}
         with self._connected(settings), self._failing(dialect.query_failure):
             if not parameters:

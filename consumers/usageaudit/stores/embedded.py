@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from usageaudit.errors import OutcomeUnknown, StoreUnavailable
-from usageaudit.stores import dialect, refusals, results
+from usageaudit.stores import dialect, given, refusals, results
 from usageaudit.stores.native.block import quoted
 from usageaudit.stores.parameters import parameter_text
 from usageaudit.stores.port import Limits, Rows
@@ -70,10 +70,13 @@ class EmbeddedStore:
 
     def query(self, sql: str, parameters: Parameters | None = None, limits: Limits | None = None) -> Rows:
         """Run one statement of a person, read-only and within limits; see the port."""
+        given.check_text(sql, parameters)
         with self._connected(dialect.query_failure) as connection:
             self._name_statement(connection, "")
-            statement, table_functions = _run(connection, refusals.FORMAT_SQL, {"query": sql}).rows[0]
+            formatted, table_functions = _run(connection, refusals.FORMAT_SQL, {"query": sql}).rows[0]
+        statement = given.statement_text(formatted)
         refusals.check_read_only(statement, table_functions)
+        parameters = given.checked(statement, parameters)
         # What `readonly` forbids can't be allowed again on the same connection.
         with self._guarded(dialect.query_failure):
             connection = self._open()
