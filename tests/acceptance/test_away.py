@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import time
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.acceptance.conftest import COMMAND, Pair
+from usageaudit.events.examples import example_events
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,7 +43,16 @@ def test_a_broker_that_is_away_is_named_within_15_seconds(
     _assert_unreachable(pair, ("consume", "--until-caught-up"), f"127.0.0.1:{closed_port}")
 
 
-def _assert_unreachable(pair: Pair, arguments: tuple[str, ...], place: str) -> None:
+def test_a_publisher_without_a_broker_names_it_within_15_seconds(closed_port: int, tmp_path: Path) -> None:
+    """Publishing to a broker that can't be reached says where it looked and ends with 3, within 15 seconds."""
+    pair = Pair(f"kafka://127.0.0.1:{closed_port}", "embedded:./data", tmp_path)
+    (tmp_path / "events.ndjson").write_text(json.dumps(example_events()["minimal"]) + "\n")
+    line = _assert_unreachable(pair, ("publish", "events.ndjson"), f"127.0.0.1:{closed_port}")
+    assert "no broker answered" in line
+    assert "KafkaTimeoutError" not in line
+
+
+def _assert_unreachable(pair: Pair, arguments: tuple[str, ...], place: str) -> str:
     began = time.monotonic()
     done = subprocess.run(
         [COMMAND, *arguments], env=pair.environment, cwd=pair.folder, capture_output=True, text=True, timeout=60,
@@ -51,3 +62,4 @@ def _assert_unreachable(pair: Pair, arguments: tuple[str, ...], place: str) -> N
     assert done.returncode == 3, done.stderr
     [line] = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert place in line
+    return line

@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import sys
 from collections import deque
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from time import monotonic
 from typing import IO, TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -25,11 +26,16 @@ from usageaudit.publisher.records import EXIT_SECONDS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from usageaudit.publisher.buffer import Done
+
 FOUND_A_PROBLEM = 1
 MAX_RAW_BYTES = 1024 * 1024
 """The longest line of --raw: about what Kafka takes by default."""
 CHUNK = 64 * 1024
 PROGRESS_LINES = 500
+FIRST_SECONDS = 11.0
+"""How long a stream that was never reached is tried: two attempts to connect to Kafka."""
+LOOK_SECONDS = 0.25
 
 
 @dataclass(slots=True)
@@ -39,6 +45,33 @@ class Tally:
     bad: int = 0
     failed: int = 0
     refused: deque[tuple[int, PublishError]] = field(default_factory=deque)
+
+
+class Patience:
+    """Decides when to give the stream up: at once where trying again can't help, or when it was silent for too long."""
+
+    def __init__(self, publisher: RecordPublisher, timeout: float) -> None:
+        self.publisher, self._timeout = publisher, timeout
+        self._settled, self._since = 0, monotonic()
+
+    def check(self) -> None:
+        """Raise StreamUnavailable or ConfigurationError where there is nothing to wait for any more."""
+        counts = self.publisher.counts
+        settled = counts.acknowledged + counts.failed
+        if settled != self._settled or not counts.queued:
+            self._settled, self._since = settled, monotonic()
+        if (error := self.publisher.lasting_error) is not None:
+            raise type(error)(f"{_unacknowledged(counts.queued)}: {error}") from error
+        seconds = self._timeout if settled else min(self._timeout, FIRST_SECONDS)
+        if monotonic() - self._since > seconds:
+            reason = self.publisher.last_error or (
+                f"the stream has acknowledged nothing for {seconds:g} s: is it up and reachable?"
+            )
+            raise StreamUnavailable(f"{_unacknowledged(counts.queued)}: {reason}")
+
+
+def _unacknowledged(events: int) -> str:
+    return "1 event was not acknowledged" if events == 1 else f"{events:,} events were not acknowledged"
 
 
 class Line(NamedTuple):
@@ -55,7 +88,12 @@ def publish(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad line.")] = False,
     raw: Annotated[bool, typer.Option("--raw", help="Publish the lines as they are, unchecked.")] = False,
     timeout: Annotated[
-        float, typer.Option(min=0.1, help="Give up when the stream has acknowledged nothing for so many seconds.")
+        float,
+        typer.Option(
+            min=0.1,
+            help="Give up when the stream has acknowledged nothing for so many seconds; "
+            f"after {FIRST_SECONDS:g} where it never has.",
+        ),
     ] = 30.0,
     stream: StreamOption = None,
     format: FormatOption = None,  # noqa: A002
@@ -70,8 +108,9 @@ def publish(
     with _input(file) as source:
         publisher = RecordPublisher(settings.stream)
         try:
-            _publish_lines(publisher, source, tally, raw=raw, strict=strict, timeout=timeout)
-            _finish(publisher, timeout)
+            patience = Patience(publisher, timeout)
+            _publish_lines(patience, source, tally, raw=raw, strict=strict)
+            _finish(patience)
         except KeyboardInterrupt:
             publisher.flush(EXIT_SECONDS)
             raise
@@ -83,32 +122,33 @@ def publish(
         raise typer.Exit(FOUND_A_PROBLEM)
 
 
-def _publish_lines(
-    publisher: RecordPublisher, source: IO[bytes], tally: Tally, *, raw: bool, strict: bool, timeout: float
-) -> None:
+def _publish_lines(patience: Patience, source: IO[bytes], tally: Tally, *, raw: bool, strict: bool) -> None:
     with _progress(source) as advance:
         for line in _lines(source, MAX_RAW_BYTES if raw else MAX_RECORD_BYTES):
             if line.number % PROGRESS_LINES == 0:
-                advance(line.position, publisher.counts.acknowledged)
-            _publish_line(publisher, line, tally, raw=raw, wait=timeout)
+                advance(line.position, patience.publisher.counts.acknowledged)
+            _publish_line(patience, line, tally, raw=raw)
             _name_refused(tally)
             if strict and tally.bad + tally.failed:
                 return
 
 
-def _publish_line(publisher: RecordPublisher, line: Line, tally: Tally, *, raw: bool, wait: float) -> None:
+def _publish_line(patience: Patience, line: Line, tally: Tally, *, raw: bool) -> None:
     try:
         record = _record(line, raw=raw)
     except InvalidEvent as error:
         tally.bad += 1
         say(printable(f"line {line.number}: {error}"))
         return
-    if record is None:
-        return
-    try:
-        publisher.put(record, functools.partial(_note, tally, line.number), wait=wait)
-    except QueueFull as error:
-        raise _stalled(publisher, wait) from error
+    if record is not None:
+        _put(patience, record, functools.partial(_note, tally, line.number))
+
+
+def _put(patience: Patience, record: NewRecord, done: Done) -> None:
+    while True:
+        patience.check()
+        with suppress(QueueFull):
+            return patience.publisher.put(record, done, wait=LOOK_SECONDS)
 
 
 def _note(tally: Tally, number: int, error: PublishError | None) -> None:
@@ -123,22 +163,10 @@ def _name_refused(tally: Tally) -> None:
         say(printable(f"line {number}: {error}"))
 
 
-def _finish(publisher: RecordPublisher, timeout: float) -> None:
+def _finish(patience: Patience) -> None:
     """Wait until everything is acknowledged, for as long as something still is from time to time."""
-    before = _settled(publisher)
-    while publisher.flush(timeout):
-        if (now := _settled(publisher)) == before:
-            raise _stalled(publisher, timeout)
-        before = now
-
-
-def _settled(publisher: RecordPublisher) -> int:
-    return publisher.counts.acknowledged + publisher.counts.failed
-
-
-def _stalled(publisher: RecordPublisher, seconds: float) -> StreamUnavailable:
-    reason = publisher.last_error or f"the stream has acknowledged nothing for {seconds:g} s: is it up and reachable?"
-    return StreamUnavailable(f"{publisher.counts.queued:,} events were not acknowledged: {reason}")
+    while patience.publisher.flush(LOOK_SECONDS):
+        patience.check()
 
 
 def _report(acknowledged: int, tally: Tally, left: int, format: str | None) -> None:  # noqa: A002
@@ -199,7 +227,7 @@ def _lines(source: IO[bytes], longest: int) -> Iterator[Line]:
 @contextmanager
 def _progress(source: IO[bytes]) -> Iterator[Callable[[int, int], None]]:
     """Show on a terminal how far it is; give a function that takes the position and the events acknowledged."""
-    if not sys.stderr.isatty() or source is sys.stdin.buffer:
+    if not sys.stderr.isatty() or source is getattr(sys.stdin, "buffer", None):
         yield lambda _position, _acknowledged: None
         return
     from rich.console import Console

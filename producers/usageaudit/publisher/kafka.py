@@ -8,6 +8,7 @@ that came after it, and twice where only the acknowledgement was lost; consumers
 
 from __future__ import annotations
 
+import ssl
 import threading
 import time
 from contextlib import suppress
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaProducer, errors
 
-from usageaudit.errors import StreamUnavailable
+from usageaudit.errors import ConfigurationError, StreamUnavailable
 from usageaudit.publisher.port import Unsent
 
 if TYPE_CHECKING:
@@ -112,10 +113,16 @@ class KafkaOutlet:
             self._producer = None
 
     def _connect(self) -> Any:
-
         try:
             producer: Any = KafkaProducer(**SETTINGS, **self._address.client_settings())
-        except (errors.KafkaError, OSError, ValueError) as error:
+        except errors.KafkaTimeoutError as error:
+            raise StreamUnavailable(
+                f"no broker answered at {self._address} within {CONNECT_MS // 1_000} s; is the broker up, is this its "
+                f"port, and do security={self._address.security}, the login and the certificates fit that port?"
+            ) from error
+        except (FileNotFoundError, PermissionError, ssl.SSLError, ValueError) as error:  # a certificate, or a setting
+            raise ConfigurationError(f"{self._address}: {_text(error)}; are the options of the URL right?") from error
+        except (errors.KafkaError, OSError) as error:
             raise self._unavailable(error) from error
         producer._unregister_cleanup()  # noqa: SLF001  it would close the producer before the publisher's own flush
         return producer
@@ -155,7 +162,7 @@ class KafkaOutlet:
 
     def _unavailable(self, error: Exception) -> StreamUnavailable:
         return StreamUnavailable(
-            f"{self._address}: {type(error).__name__}: {error}; is the broker up, is there a topic "
+            f"{self._address}: {_text(error)}; is the broker up, is there a topic "
             f"{self._address.topic}, and are address, security, login and ca_file right?"
         )
 
@@ -164,7 +171,13 @@ def _result(future: Any) -> Unsent | None:
     error = future if isinstance(future, Exception) else future.exception
     if error is None:
         return None
-    return Unsent(f"{type(error).__name__}: {error}", _is_refused(error))
+    return Unsent(_text(error), _is_refused(error))
+
+
+def _text(error: Exception) -> str:
+    """Return an error with its name, which the errors of kafka-python begin with anyway."""
+    name, text = type(error).__name__, str(error)
+    return text if text.startswith(name) else f"{name}: {text}"
 
 
 def _is_refused(error: Exception) -> bool:

@@ -5,9 +5,12 @@ Two adapters implement this port, `kafka` and `embedded`.
 
 from __future__ import annotations
 
+import sqlite3
 from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,6 +24,20 @@ class Unsent:
 
     reason: str
     refused: bool
+
+
+def is_lasting(error: Exception) -> bool:
+    """Tell whether what `ship` raised stays as it is until somebody does something about it."""
+    cause = error.__cause__
+    damaged = isinstance(cause, sqlite3.Error) and _primary_code(cause) in (
+        sqlite3.SQLITE_CORRUPT,
+        sqlite3.SQLITE_NOTADB,
+    )
+    return isinstance(error, ConfigurationError) or damaged
+
+
+def _primary_code(error: sqlite3.Error) -> int:
+    return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 class Outlet(Protocol):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from usageaudit.embedded_log import NewRecord
+    from usageaudit.errors import StreamUnavailable
     from usageaudit.publisher.port import Outlet
     from usageaudit.stream_url import StreamAddress
 
@@ -79,6 +80,14 @@ class RecordPublisher:
     def last_error(self) -> str:
         """Why the stream did not take the last group; empty where it did."""
         return self._sender.last_error if self._sender else ""
+
+    @property
+    def lasting_error(self) -> StreamUnavailable | ConfigurationError | None:
+        """Why the stream did not take the last group, where trying again alone will not help; None otherwise.
+
+        The publisher tries again nevertheless, since somebody may do something about it.
+        """
+        return self._sender.lasting_error if self._sender else None
 
     def put(self, record: NewRecord, done: Done | None = None, *, urgent: bool = False, wait: float = 0.0) -> None:
         """Queue a record, waiting up to `wait` seconds for room; `urgent` ones do not wait for others.

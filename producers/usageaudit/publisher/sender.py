@@ -7,6 +7,7 @@ import threading
 from typing import TYPE_CHECKING
 
 from usageaudit.errors import ConfigurationError, PublishError, StreamUnavailable
+from usageaudit.publisher.port import is_lasting
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +28,7 @@ class Sender:
         self._stopping = threading.Event()
         self._pause = FIRST_PAUSE
         self.last_error = ""
+        self.lasting_error: StreamUnavailable | ConfigurationError | None = None
         self._thread = threading.Thread(target=self._run, name="usageaudit-publisher", daemon=True)
 
     def start(self) -> None:
@@ -62,8 +64,10 @@ class Sender:
             results = self._outlet.ship([item.record for item in group])
         except (StreamUnavailable, ConfigurationError) as error:
             self._buffer.settle((), ())
+            self.lasting_error = error if is_lasting(error) else None
             self._rest(str(error))
             return
+        self.lasting_error = None
         self._settle(group, results)
 
     def _settle(self, group: Sequence[Item], results: Sequence[Unsent | None]) -> None:

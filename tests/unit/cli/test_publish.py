@@ -6,6 +6,7 @@ import pty
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,22 @@ def test_a_stream_that_is_out_of_reach(publish: Any, tmp_path: Path) -> None:
     assert _result(done) == {"acknowledged": 0, "bad": 0, "refused": 0, "not_acknowledged": 2}
     assert "2 events were not acknowledged" in done.stderr.decode()
     assert "is the broker up" in done.stderr.decode()
+
+
+def test_faults_that_do_not_pass_are_not_waited_out(publish: Any, tmp_path: Path) -> None:
+    """A folder that can't be made and a file that is damaged end the command before the time-out would."""
+    (tmp_path / "file").touch()
+    damaged = tmp_path / "damaged"
+    damaged.mkdir()
+    (damaged / "stream.sqlite3").write_bytes(b"no database" * 2_000)
+    for stream, code, cause in (("file/data", 2, "the folder can't be made"), ("damaged", 3, "the file is damaged")):
+        began = time.monotonic()
+        done = publish("-", "--timeout", "45", text=_line(), stream=f"embedded:{stream}")
+        assert time.monotonic() - began < 10
+        assert (done.returncode, _result(done)["not_acknowledged"]) == (code, 1)
+        (error,) = [line for line in done.stderr.decode().splitlines() if line.startswith("error: ")]
+        assert "1 event was not acknowledged" in error
+        assert cause in error
 
 
 def test_events_leave_while_the_input_goes_on(tmp_path: Path) -> None:
