@@ -290,6 +290,23 @@ def test_a_time_that_was_printed_can_be_given_back(store: Store, micros: int, mi
         assert found == [(micros,)]
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        "at >= '2024-05-01 00:00:00'",
+        "at = '2024-05-01T00:00:00'",
+        "at BETWEEN '2024-05-01' AND '2024-05-01 00:00:00.5'",
+        "at IN ('2024-05-01 00:00:00')",
+        "at = parseDateTime64BestEffort('2024-05-01T00:00:00Z', 6)",
+        "at IN (parseDateTime64BestEffort('2024-05-01T02:00:00.000000+02:00', 6))",
+    ],
+)
+def test_a_literal_of_a_time_is_one_of_its_columns_zone(store: Store, condition: str) -> None:
+    """Times in a person's SQL are written without a zone, or in the function that reads one, in every engine."""
+    given_time = "WITH toDateTime64('2024-05-01 00:00:00', 6, 'UTC') AS at"
+    assert store.query(f"{given_time} SELECT {condition} AS holds").rows == [(1,)]
+
+
 def test_one_text_of_two_types_that_read_it_differently_is_refused(store: Store) -> None:
     """A parameter is not rewritten for one of its placeholders under the eyes of another."""
     with pytest.raises(QueryError, match="parameter x has several types"):

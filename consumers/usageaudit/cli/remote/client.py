@@ -17,6 +17,7 @@ from usageaudit.cli.remote.protocol import (
     unpack,
 )
 from usageaudit.errors import QueryRefused, StoreUnavailable
+from usageaudit.stores.given import check_text
 from usageaudit.stores.port import Limits, Rows
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class RemoteStore:
 
     def query(self, sql: str, parameters: Parameters | None = None, limits: Limits | None = None) -> Rows:
         """Run one read-only statement there, within the limits of both sides."""
+        check_text(sql, parameters)
         limits = limits or Limits()
         request = {
             "version": VERSION,
