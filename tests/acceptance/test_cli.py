@@ -213,12 +213,15 @@ def test_all_sources_of_sql_are_taken(pair: Pair) -> None:
 
 
 def test_verify_finds_what_is_missing(embedded: Pair) -> None:
-    """A row that is gone from the record is found as a record of the stream that is not there."""
+    """A record that is gone is found as missing, and every format for programs has the same fields."""
     embedded.run("publish", "-", text=_lines(*(_event(number) for number in range(5))))
     embedded.run("migrate")
     assert "not_recorded_yet" in _stderr(embedded, "verify", "--wait", "0", code=1)
     embedded.consume()
-    embedded.run("verify")
+    (plain,) = map(json.loads, embedded.run("verify").splitlines())
+    assert plain == json.loads(embedded.run("verify", "--format=ndjson"))
+    assert [plain] == json.loads(embedded.run("verify", "--format=json"))
+    assert list(plain) == embedded.run("verify", "--format=csv").splitlines()[0].split(",")
     with _opened(embedded) as store:
         store.execute("ALTER TABLE ledger DELETE WHERE offset = 2 SETTINGS mutations_sync = 2")
     assert "missing_records" in _stderr(embedded, "verify", code=1)

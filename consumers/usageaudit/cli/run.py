@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -40,6 +41,11 @@ EXTRAS = {
 
 def run(arguments: Sequence[str]) -> int:
     """Run a command line and return its exit code; every error that is a user's is one line on stderr."""
+    if sys.stderr is None:
+        sys.stderr = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  for as long as the process lives
+    if closed := _closed(arguments):
+        _say(f"error: {closed}")
+        return WRONG_USAGE
     invocation = Invocation()
     try:
         code = root_command().main(list(arguments), prog_name="usageaudit", standalone_mode=False, obj=invocation)
@@ -55,6 +61,15 @@ def run(arguments: Sequence[str]) -> int:
             raise
         return _report(error, verbose=invocation.verbose)
     return code if isinstance(code, int) else 0
+
+
+def _closed(arguments: Sequence[str]) -> str | None:
+    """Say which standard stream the command line needs and was started without, as by `<&-` in a shell."""
+    if sys.stdout is None:
+        return "standard output is closed: open it, or send it to /dev/null where nobody reads it"
+    if sys.stdin is None and "-" in arguments:
+        return "standard input is closed, and - reads it: open it, or name a file"
+    return None
 
 
 def exit_code(error: Exception) -> int:

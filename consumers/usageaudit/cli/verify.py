@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
 from typing import Annotated
 
@@ -62,7 +63,7 @@ def verify(
         rows = [(one.kind, one.where, one.message) for one in (*found.problems, *found.notes)]
         print_rows(("problem", "where", "message"), rows, format)
     else:
-        columns = _PARTITION_COLUMNS if format else _SHORT
+        columns = _PARTITION_COLUMNS if format or not sys.stdout.isatty() else _SHORT
         print_rows(columns, [[asdict(one)[name] for name in columns] for one in found.partitions], format)
         for one in (*found.problems, *found.notes):
             say(f"{one.kind}: {one.where}: {one.message}")

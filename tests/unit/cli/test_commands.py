@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -205,3 +206,22 @@ def test_the_root_lists_the_table() -> None:
     """Every command of the table is offered, in its order."""
     root: Any = root_command()
     assert list(root.commands) == list(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "arguments", "said"),
+    [
+        ("<&-", ["publish", "-"], "error: standard input is closed"),
+        ("<&-", ["query", "-"], "error: standard input is closed"),
+        (">&-", ["query", "SELECT 1"], "error: standard output is closed"),
+        ("2>&-", ["publish", "absent.ndjson"], ""),
+    ],
+)
+def test_closed_standard_streams(redirection: str, arguments: list[str], said: str, tmp_path: Path) -> None:
+    """A standard stream that is needed and was closed is wrong usage, said in one line."""
+    command = str(Path(sys.executable).with_name("usageaudit"))
+    shell = ["sh", "-c", f'exec "$@" {redirection}', "sh", command, *arguments]
+    done = subprocess.run(shell, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(said)
+    assert done.stderr.count("\n") == bool(said)
