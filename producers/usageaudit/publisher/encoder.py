@@ -28,6 +28,7 @@ from usageaudit.events.model import UsageEvent
 from usageaudit.events.times import MAX_TIME, parse_time, to_micros
 from usageaudit.events.validation import problems_in
 from usageaudit.publisher.ids import EventIds, new_instance
+from usageaudit.publisher.unwritable import SET, unwritable
 
 _UNUSABLE = (TypeError, ValueError, RecursionError)
 """What reading an object raises that is no event; msgspec's errors are ValueErrors."""
@@ -114,17 +115,37 @@ def _fast(event: UsageEvent | Mapping[str, Any]) -> bytes | None:
         encoded = msgspec.json.encode(data)
     except _UNUSABLE:
         return None
+    if b"[" in encoded:
+        _refuse_sets(event)
     return None if b":null" in encoded else encoded  # an infinite number becomes null
+
+
+def _refuse_sets(event: UsageEvent | Mapping[str, Any]) -> None:
+    """Raise InvalidEvent for a set, which msgspec takes for a list, in an order that differs between processes."""
+    try:
+        orjson.dumps(event)  # refuses sets, and is faster than looking for them here
+    except TypeError:
+        if problems := [one for one in unwritable(event) if one.message == SET]:
+            raise InvalidEvent(problems) from None
+
+
+def _is_event_like(event: object) -> bool:
+    return isinstance(event, Mapping) or (dataclasses.is_dataclass(event) and not isinstance(event, type))
 
 
 def _exact(event: UsageEvent | Mapping[str, Any]) -> bytes:
     """Return the JSON of an event that is valid after all, its unknown fields kept; raises InvalidEvent otherwise."""
+    if not _is_event_like(event):
+        kind = type(event).__name__
+        raise InvalidEvent([Problem("data", f"must be a UsageEvent or a mapping of the same form, not {kind}")])
     try:
         plain = dict(event) if isinstance(event, Mapping) else dataclasses.asdict(event)
         plain.pop("publisher", None)
         encoded = json.dumps(plain, separators=(",", ":")).encode()
     except _UNUSABLE as error:
-        raise InvalidEvent([Problem("data", f"can't be written as JSON: {error}")]) from None
+        raise InvalidEvent(
+            unwritable(event) or [Problem("data", f"can't be written as JSON: {type(error).__name__}")]
+        ) from None
     if problems := problems_in(UsageEvent, encoded, "data"):
-        raise InvalidEvent(problems)
+        raise InvalidEvent(unwritable(event) or problems)
     return encoded

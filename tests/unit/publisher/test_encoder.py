@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, timezone
@@ -197,6 +198,42 @@ def test_values_of_related_types() -> None:
     assert (event.data.operation, event.data.tools, event.data.usage.audio_seconds) == ("chat", ["a", "b"], 3.0)
     with pytest.raises(InvalidEvent, match="Decimal"):
         _encoded({**MINIMAL, "cost": {"amount": Decimal("0.5")}})
+
+
+@pytest.mark.parametrize(
+    ("changes", "path", "message"),
+    [
+        ({"cost": {"amount": Decimal("1.5")}}, "data.cost.amount", "decimal number as text"),
+        ({"actor": {"id": "\ud800"}}, "data.actor.id", "is not valid Unicode text"),
+        ({"invented": ["a", "\ud800"]}, "data.invented[1]", "is not valid Unicode text"),
+        ({"labels": {"a name": Decimal(1)}}, "data.labels[…]", "Decimal"),
+        ({"tools": {"a", "b"}}, "data.tools", "not a set"),
+        ({"input": MappingProxyType({"modalities": frozenset({"text"})})}, "data.input.modalities", "not a set"),
+        ({"invented": {"when": datetime(2024, 5, 1, tzinfo=UTC)}}, "data.invented.when", "datetime"),
+    ],
+)
+def test_what_json_can_not_hold_is_named(changes: dict[str, Any], path: str, message: str) -> None:
+    """A value that can't be written as JSON, or not in a definite order, is refused at its path."""
+    with pytest.raises(InvalidEvent) as caught:
+        _encoded({**MINIMAL, **changes})
+    (problem,) = caught.value.problems
+    assert problem.path == path
+    assert message in problem.message
+
+
+def test_a_set_in_a_dataclass_is_refused() -> None:
+    """What holds for mappings holds for a UsageEvent."""
+    tools: Any = {"a"}
+    event = dataclasses.replace(msgspec.convert(MINIMAL, UsageEvent), tools=tools)
+    with pytest.raises(InvalidEvent, match=r"data\.tools: must be a list"):
+        _encoded(event)
+
+
+@pytest.mark.parametrize("event", ["x", 7, None, UsageEvent])
+def test_what_can_be_passed_is_said(event: Any) -> None:
+    """Whoever passes something else is told what an event is."""
+    with pytest.raises(InvalidEvent, match="must be a UsageEvent or a mapping"):
+        _encoded(event)
 
 
 def test_fields_that_nobody_knows_are_kept() -> None:
