@@ -68,6 +68,8 @@ class KafkaStream:
     _record_bytes: float = 2_048.0
     _filling_since: float | None = None
     _commit_after: float = 0.0
+    # Whether one more answer about the old topic may be on its way.
+    _recreated: bool = False
     _seen_broker: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -173,6 +175,12 @@ class KafkaStream:
             fetched = self._member.poll(seconds, self._most_records())
         except OutOfRange as out:
             self._note_gap(out)
+        except StreamUnavailable:
+            # Where the topic was recreated the position of the old one looks as if records had been lost.
+            self._member.refresh()
+            if self._member.identity() == self._identity and not self._recreated:
+                raise
+            self._recreated = False
         finally:
             came = self._take_changes()
         now = time.monotonic()
@@ -237,9 +245,11 @@ class KafkaStream:
         """Take every partition as newly assigned: a topic of the same name is another stream."""
         log.warning("the topic was deleted and created again", topic=self.address.topic, before=self._identity)
         self._identity = identity
+        self._recreated = True
         for number, held in self._held.items():
             self._stop_flow(number, held)
             self._held[number] = _Held()
+            self._member.seek(number, 0)  # the old topic's position would look as if records had been lost
 
     def _note_gap(self, out: OutOfRange) -> None:
         """Remember that records are gone, to be told after those that were fetched before them."""
