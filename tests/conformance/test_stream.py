@@ -39,10 +39,16 @@ def source(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
         yield KafkaSource(request.getfixturevalue("kafka"), stack)
 
 
-def next_batch(stream: Stream) -> Batch:
-    """Return the next batch, which has to come."""
+def next_batch(stream: Stream, reached: dict[int, int] | None = None) -> Batch:
+    """Return the next batch, which has to come.
+
+    With the offsets that were `reached`, a partition that the group takes and gives back goes on from there.
+    """
     until = time.monotonic() + PATIENCE
     while time.monotonic() < until:
+        if reached is not None:
+            for partition in stream.assigned():
+                stream.start(partition, reached.get(partition.number, 0))
         if (batch := stream.poll(0.2)) is not None:
             return batch
     raise AssertionError(f"no batch came within {PATIENCE} s")
@@ -52,7 +58,7 @@ def read(stream: Stream, count: int) -> list[Batch]:
     """Return batches with exactly so many records in all, and see that nothing more follows at once."""
     batches: list[Batch] = []
     while sum(len(batch.records) for batch in batches) < count:
-        batches.append(next_batch(stream))
+        batches.append(next_batch(stream, {batch.partition.number: batch.next_offset for batch in batches}))
     assert sum(len(batch.records) for batch in batches) == count
     return batches
 

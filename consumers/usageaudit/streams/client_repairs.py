@@ -1,6 +1,6 @@
 """Two faults of kafka-python 3.0 that stop a consumer, made good before each poll.
 
-Both need its inner parts. With another version nothing is done, and the conformance suite tells whether it
+Both need its inner parts. Where another version lacks them nothing is done, and the conformance suite tells whether it
 can do without.
 """
 
@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from usageaudit.streams.fetching import fits
-
 
 def make_good(consumer: Any) -> None:
-    """See to it that the next poll finds everything that came since the last one, if the client's version is known."""
-    if not fits():
-        return
+    """See to it that the next poll finds everything that came since the last one."""
     _free_parked(getattr(consumer, "_fetcher", None))
     _keep_join(getattr(consumer, "_coordinator", None))
 
