@@ -6,7 +6,7 @@ can't exist in part. The checker picks rows by the types of the operands; a back
 
 from __future__ import annotations
 
-from usageaudit.policy.language.signatures import Logic, Operator, Parameter, Sort, Strict
+from usageaudit.policy.language.signatures import Logic, Operator, Parameter, Sort, Sql, Strict
 from usageaudit.policy.language.types import (
     BOOL,
     DOUBLE,
@@ -31,37 +31,90 @@ def _comparisons() -> tuple[Operator, ...]:
     unequal = "Not equal."
     ordered: list[tuple[Parameter, ...]] = [_NUMBERS, *((kind, kind) for kind in (STRING, TIMESTAMP, DURATION))]
     same = [*ordered, (BOOL, BOOL)]
-    rows = [Operator("==", p, BOOL, "infix", Strict("{0} == {1}", on_none=False), equal) for p in same]
-    rows += [Operator("!=", p, BOOL, "infix", Strict("{0} != {1}", on_none=True), unequal) for p in same]
+    rows = [
+        Operator("==", p, BOOL, "infix", Strict("{0} == {1}", on_none=False), Sql("({0} = {1})"), equal) for p in same
+    ]
+    rows += [
+        Operator("!=", p, BOOL, "infix", Strict("{0} != {1}", on_none=True), Sql("({0} != {1})"), unequal) for p in same
+    ]
     order = {"<": "Less, or earlier.", "<=": "Not greater.", ">": "Greater, or later.", ">=": "Not less."}
     rows += [
-        Operator(name, p, BOOL, "infix", Strict(f"{{0}} {name} {{1}}"), doc)
+        Operator(name, p, BOOL, "infix", Strict(f"{{0}} {name} {{1}}"), Sql(f"({{0}} {name} {{1}})"), doc)
         for name, doc in order.items()
         for p in ordered
     ]
     return tuple(rows)
 
 
+def _in_64_bits(sql: str) -> str:
+    return f"accurateCastOrNull({sql}, 'Int64')"
+
+
 def _arithmetic() -> tuple[Operator, ...]:
     overflow = "Unknown where the result does not fit into 64 bits."
     infinite = "Unknown where the result is not finite."
     return (
-        Operator("+", _INTS, INT, "infix", Strict("op_add_int({0}, {1})", partial=True), f"Sum. {overflow}"),
-        Operator("+", _DOUBLES, DOUBLE, "infix", Strict("op_finite({0} + {1})", partial=True), f"Sum. {infinite}"),
         Operator(
-            "-", _INTS, INT, "infix", Strict("op_subtract_int({0}, {1})", partial=True), f"Difference. {overflow}"
+            "+",
+            _INTS,
+            INT,
+            "infix",
+            Strict("op_add_int({0}, {1})", partial=True),
+            Sql(_in_64_bits("toInt128({0}) + toInt128({1})")),
+            f"Sum. {overflow}",
         ),
         Operator(
-            "-", _DOUBLES, DOUBLE, "infix", Strict("op_finite({0} - {1})", partial=True), f"Difference. {infinite}"
+            "+",
+            _DOUBLES,
+            DOUBLE,
+            "infix",
+            Strict("op_finite({0} + {1})", partial=True),
+            Sql(composed="add_double"),
+            f"Sum. {infinite}",
         ),
-        Operator("*", _INTS, INT, "infix", Strict("op_multiply_int({0}, {1})", partial=True), f"Product. {overflow}"),
-        Operator("*", _DOUBLES, DOUBLE, "infix", Strict("op_finite({0} * {1})", partial=True), f"Product. {infinite}"),
+        Operator(
+            "-",
+            _INTS,
+            INT,
+            "infix",
+            Strict("op_subtract_int({0}, {1})", partial=True),
+            Sql(_in_64_bits("toInt128({0}) - toInt128({1})")),
+            f"Difference. {overflow}",
+        ),
+        Operator(
+            "-",
+            _DOUBLES,
+            DOUBLE,
+            "infix",
+            Strict("op_finite({0} - {1})", partial=True),
+            Sql(composed="subtract_double"),
+            f"Difference. {infinite}",
+        ),
+        Operator(
+            "*",
+            _INTS,
+            INT,
+            "infix",
+            Strict("op_multiply_int({0}, {1})", partial=True),
+            Sql(_in_64_bits("toInt128({0}) * toInt128({1})")),
+            f"Product. {overflow}",
+        ),
+        Operator(
+            "*",
+            _DOUBLES,
+            DOUBLE,
+            "infix",
+            Strict("op_finite({0} * {1})", partial=True),
+            Sql(composed="multiply_double"),
+            f"Product. {infinite}",
+        ),
         Operator(
             "/",
             _INTS,
             INT,
             "infix",
             Strict("op_divide_int({0}, {1})", partial=True),
+            Sql(_in_64_bits("intDivOrZero(toInt128({0}), nullIf(toInt128({1}), 0))")),
             f"Quotient, cut off towards zero: `7 / 2` is 3, `-7 / 2` is -3. Unknown for `x / 0`. {overflow}",
         ),
         Operator(
@@ -70,6 +123,7 @@ def _arithmetic() -> tuple[Operator, ...]:
             DOUBLE,
             "infix",
             Strict("op_divide_double({0}, {1})", partial=True),
+            Sql(composed="divide_double"),
             f"Quotient. Unknown for `x / 0.0`. {infinite}",
         ),
         Operator(
@@ -78,11 +132,28 @@ def _arithmetic() -> tuple[Operator, ...]:
             INT,
             "infix",
             Strict("op_remainder({0}, {1})", partial=True),
+            Sql(composed="remainder"),
             "Remainder of the quotient, with the sign of the left operand. Unknown for `x % 0`.",
         ),
-        Operator("-", (INT,), INT, "prefix", Strict("op_negate_int({0})", partial=True), f"Negative. {overflow}"),
-        Operator("-", (DOUBLE,), DOUBLE, "prefix", Strict("-{0}"), "Negative."),
-        Operator("double", (INT,), DOUBLE, "function", Strict("float({0})"), "The nearest double of an integer."),
+        Operator(
+            "-",
+            (INT,),
+            INT,
+            "prefix",
+            Strict("op_negate_int({0})", partial=True),
+            Sql(_in_64_bits("-toInt128({0})")),
+            f"Negative. {overflow}",
+        ),
+        Operator("-", (DOUBLE,), DOUBLE, "prefix", Strict("-{0}"), Sql("(-({0}))"), "Negative."),
+        Operator(
+            "double",
+            (INT,),
+            DOUBLE,
+            "function",
+            Strict("float({0})"),
+            Sql("toFloat64({0})"),
+            "The nearest double of an integer.",
+        ),
     )
 
 
@@ -96,6 +167,7 @@ def _times() -> tuple[Operator, ...]:
             TIMESTAMP,
             "function",
             Strict("op_timestamp({0})", partial=True),
+            Sql(composed="timestamp"),
             "The time of an RFC 3339 text with a zone, to the microsecond. Unknown for any other text.",
         ),
         Operator(
@@ -104,78 +176,162 @@ def _times() -> tuple[Operator, ...]:
             DURATION,
             "function",
             Strict("op_duration({0})", partial=True),
+            Sql(composed="duration"),
             'A length of time such as "90s", "1h30m" or "1.5s" (h, m, s, ms, us, ns), to the microsecond. '
             "Unknown for any other text.",
         ),
-        Operator("-", (TIMESTAMP, TIMESTAMP), DURATION, "infix", Strict("{0} - {1}"), "From right to left."),
-        Operator("+", moment, TIMESTAMP, "infix", Strict("op_moment({0} + {1})", partial=True), f"Later. {outside}"),
-        Operator("+", span, TIMESTAMP, "infix", Strict("op_moment({0} + {1})", partial=True), f"Later. {outside}"),
-        Operator("-", moment, TIMESTAMP, "infix", Strict("op_moment({0} - {1})", partial=True), f"Earlier. {outside}"),
+        Operator(
+            "-",
+            (TIMESTAMP, TIMESTAMP),
+            DURATION,
+            "infix",
+            Strict("{0} - {1}"),
+            Sql("({0} - {1})"),
+            "From right to left.",
+        ),
+        Operator(
+            "+",
+            moment,
+            TIMESTAMP,
+            "infix",
+            Strict("op_moment({0} + {1})", partial=True),
+            Sql(composed="later"),
+            f"Later. {outside}",
+        ),
+        Operator(
+            "+",
+            span,
+            TIMESTAMP,
+            "infix",
+            Strict("op_moment({0} + {1})", partial=True),
+            Sql(composed="later"),
+            f"Later. {outside}",
+        ),
+        Operator(
+            "-",
+            moment,
+            TIMESTAMP,
+            "infix",
+            Strict("op_moment({0} - {1})", partial=True),
+            Sql(composed="earlier"),
+            f"Earlier. {outside}",
+        ),
     )
 
 
 _PARTS = (
-    ("getFullYear", "The year.", (1, 9999), "op_date({0}).year"),
-    ("getMonth", "The month, January is 0.", (0, 11), "op_date({0}).month - 1"),
-    ("getDate", "The day of the month, the first is 1.", (1, 31), "op_date({0}).day"),
-    ("getDayOfMonth", "The day of the month, the first is 0.", (0, 30), "op_date({0}).day - 1"),
-    ("getDayOfWeek", "The day of the week, Sunday is 0.", (0, 6), "({0} // 86400000000 + 4) % 7"),
-    ("getDayOfYear", "The day of the year, the first is 0.", (0, 365), "op_yearday({0})"),
-    ("getHours", "The hour.", (0, 23), "{0} // 3600000000 % 24"),
-    ("getMinutes", "The minute.", (0, 59), "{0} // 60000000 % 60"),
-    ("getSeconds", "The second.", (0, 59), "{0} // 1000000 % 60"),
-    ("getMilliseconds", "The millisecond.", (0, 999), "{0} // 1000 % 1000"),
+    ("getFullYear", "The year.", (1, 9999), "op_date({0}).year", "year"),
+    ("getMonth", "The month, January is 0.", (0, 11), "op_date({0}).month - 1", "month"),
+    ("getDate", "The day of the month, the first is 1.", (1, 31), "op_date({0}).day", "day"),
+    ("getDayOfMonth", "The day of the month, the first is 0.", (0, 30), "op_date({0}).day - 1", "day_from_0"),
+    ("getDayOfWeek", "The day of the week, Sunday is 0.", (0, 6), "({0} // 86400000000 + 4) % 7", "weekday"),
+    ("getDayOfYear", "The day of the year, the first is 0.", (0, 365), "op_yearday({0})", "yearday"),
+    ("getHours", "The hour.", (0, 23), "{0} // 3600000000 % 24", "hours"),
+    ("getMinutes", "The minute.", (0, 59), "{0} // 60000000 % 60", "minutes"),
+    ("getSeconds", "The second.", (0, 59), "{0} // 1000000 % 60", "seconds"),
+    ("getMilliseconds", "The millisecond.", (0, 999), "{0} // 1000 % 1000", "milliseconds"),
 )
-"""Name, meaning, bounds, and Python over microseconds since 1970 of the date and time that are asked for."""
+"""Name, meaning, bounds, Python over microseconds since 1970 of the date and time asked for, and what composes SQL."""
 
 
 def _parts_of_times() -> tuple[Operator, ...]:
     rows: list[Operator] = []
-    for name, doc, bounds, python in _PARTS:
+    for name, doc, bounds, python, sql in _PARTS:
         local = "None if ({t} := op_local({0}, {1})) is None else " + python.replace("{0}", "{t}")
-        either = f"{doc[:-1]}; in UTC, or in a time zone."
-        rows.append(Operator(name, (TIMESTAMP,), INT, "method", Strict(python), either, bounds))
-        rows.append(Operator(name, (TIMESTAMP, Sort.ZONE), INT, "method", Strict(local, partial=True), either, bounds))
+        either = f"{doc[:-1]}; in UTC, or in a time zone (unknown outside of the years 1970 to 2099)."
+        rows.append(Operator(name, (TIMESTAMP,), INT, "method", Strict(python), Sql(composed=sql), either, bounds))
+        there = (TIMESTAMP, Sort.ZONE)
+        rows.append(
+            Operator(name, there, INT, "method", Strict(local, partial=True), Sql(composed=sql), either, bounds)
+        )
     return tuple(rows)
 
 
 def _strings() -> tuple[Operator, ...]:
     pair = (STRING, STRING)
     return (
-        Operator("startsWith", pair, BOOL, "method", Strict("{0}.startswith({1})"), "Begins with."),
-        Operator("endsWith", pair, BOOL, "method", Strict("{0}.endswith({1})"), "Ends with."),
-        Operator("contains", pair, BOOL, "method", Strict("{1} in {0}"), "Has within it."),
+        Operator(
+            "startsWith",
+            pair,
+            BOOL,
+            "method",
+            Strict("{0}.startswith({1})"),
+            Sql("startsWith({0}, {1})"),
+            "Begins with.",
+        ),
+        Operator(
+            "endsWith", pair, BOOL, "method", Strict("{0}.endswith({1})"), Sql("endsWith({0}, {1})"), "Ends with."
+        ),
+        Operator(
+            "contains", pair, BOOL, "method", Strict("{1} in {0}"), Sql("(position({0}, {1}) > 0)"), "Has within it."
+        ),
         Operator(
             "matches",
             (STRING, Sort.PATTERN),
             BOOL,
             "either",
             Strict("op_matches({1}, {0})", partial=True),
+            Sql("match({0}, {1})"),
             "Some part matches the regular expression; `^` and `$` anchor it, the dot matches no line break.",
         ),
-        Operator("lowerAscii", (STRING,), STRING, "method", Strict("op_lower_ascii({0})"), "A to Z in lower case."),
-        Operator("size", (STRING,), INT, "either", Strict("len({0})"), "Length in code points.", (0, _LONGEST)),
+        Operator(
+            "lowerAscii",
+            (STRING,),
+            STRING,
+            "method",
+            Strict("op_lower_ascii({0})"),
+            Sql("lower({0})"),
+            "A to Z in lower case.",
+        ),
+        Operator(
+            "size",
+            (STRING,),
+            INT,
+            "either",
+            Strict("len({0})"),
+            Sql("toInt64(lengthUTF8({0}))"),
+            "Length in code points.",
+            (0, _LONGEST),
+        ),
     )
 
 
 def _lists() -> tuple[Operator, ...]:
     doc = "Is an element."
-    within = Strict("{0} in {1}", on_none=False)
+    within, contained = Strict("{0} in {1}", on_none=False), Sql("has({1}, {0})", guarded=True)
     return (
-        Operator("in", (STRING, STRINGS), BOOL, "infix", within, doc),
-        Operator("in", (Sort.NUMBER, list_of(INT)), BOOL, "infix", within, doc),
-        Operator("in", (Sort.NUMBER, list_of(DOUBLE)), BOOL, "infix", within, doc),
-        Operator("in", (BOOL, list_of(BOOL)), BOOL, "infix", within, doc),
-        Operator("in", (TIMESTAMP, list_of(TIMESTAMP)), BOOL, "infix", within, doc),
-        Operator("in", (DURATION, list_of(DURATION)), BOOL, "infix", within, doc),
-        Operator("in", (STRING, MAP), BOOL, "infix", Strict("{0} in {1}"), "Is a key."),
-        Operator("size", (Sort.LIST,), INT, "either", Strict("len({0})"), "Number of elements.", (0, _LONGEST)),
+        Operator("in", (STRING, STRINGS), BOOL, "infix", within, contained, doc),
+        Operator("in", (Sort.NUMBER, list_of(INT)), BOOL, "infix", within, contained, doc),
+        Operator("in", (Sort.NUMBER, list_of(DOUBLE)), BOOL, "infix", within, contained, doc),
+        Operator("in", (BOOL, list_of(BOOL)), BOOL, "infix", within, contained, doc),
+        Operator("in", (TIMESTAMP, list_of(TIMESTAMP)), BOOL, "infix", within, contained, doc),
+        Operator("in", (DURATION, list_of(DURATION)), BOOL, "infix", within, contained, doc),
+        Operator(
+            "in",
+            (STRING, MAP),
+            BOOL,
+            "infix",
+            Strict("{0} in {1}"),
+            Sql("mapContains({1}, {0})", guarded=True),
+            "Is a key.",
+        ),
+        Operator(
+            "size",
+            (Sort.LIST,),
+            INT,
+            "either",
+            Strict("len({0})"),
+            Sql("toInt64(length({0}))"),
+            "Number of elements.",
+            (0, _LONGEST),
+        ),
         Operator(
             "[]",
             (MAP, Sort.KEY),
             STRING,
             "index",
             Strict("{0}.get({1})", partial=True),
+            Sql("if(mapContains({0}, {1}), {0}[{1}], NULL)"),
             'The entry of a key, unknown where there is none; `labels.team` is `labels["team"]`.',
         ),
     )
@@ -193,6 +349,7 @@ def _logic() -> tuple[Operator, ...]:
                 "{0.may_be_false} or {1.may_be_false}",
                 "op_all(({values}))",
             ),
+            Sql("and({values})"),
             "Both. False as soon as one operand is false, even if the other is unknown.",
         ),
         Operator(
@@ -205,6 +362,7 @@ def _logic() -> tuple[Operator, ...]:
                 "{0.may_be_false} and {1.may_be_false}",
                 "op_any(({values}))",
             ),
+            Sql("or({values})"),
             "Either. True as soon as one operand is true, even if the other is unknown.",
         ),
         Operator(
@@ -213,6 +371,7 @@ def _logic() -> tuple[Operator, ...]:
             BOOL,
             "prefix",
             Logic("{0.may_be_false}", "{0.may_be_true}", "op_negation({0.value})"),
+            Sql("not({0})"),
             "Not.",
         ),
         Operator(
@@ -225,6 +384,7 @@ def _logic() -> tuple[Operator, ...]:
                 "{1.may_be_false} if ({t} := {0.value}) else {2.may_be_false} if {t} is False else True",
                 "{1.value} if ({t} := {0.value}) else {2.value} if {t} is False else None",
             ),
+            Sql("multiIf(isNull({0}), NULL, {0}, {1}, {2})"),
             "The second operand where the first is true, the third where it is false; unknown where it is unknown.",
         ),
         Operator(
@@ -233,9 +393,18 @@ def _logic() -> tuple[Operator, ...]:
             BOOL,
             "function",
             Strict("{0} is not None"),
+            Sql("isNotNull({0})"),
             "The field is there and not null; an object, where any field of it is. Never unknown.",
         ),
-        Operator("has", (MAP,), BOOL, "function", Strict("bool({0})"), "The map has an entry. Never unknown."),
+        Operator(
+            "has",
+            (MAP,),
+            BOOL,
+            "function",
+            Strict("bool({0})"),
+            Sql("notEmpty({0})"),
+            "The map has an entry. Never unknown.",
+        ),
     )
 
 
@@ -252,6 +421,7 @@ def _macros() -> tuple[Operator, ...]:
                 "False not in [{1.may_be_false} for {x} in {0}]",
                 "op_any([{1.value} for {x} in {0}])",
             ),
+            Sql("[0, NULL, 1][1 + arrayMax({x} -> ifNull({1} * 2, 1), {0})]"),
             "The condition holds for an element. True as soon as it holds for one, even if it is unknown for others.",
         ),
         Operator(
@@ -264,6 +434,7 @@ def _macros() -> tuple[Operator, ...]:
                 "True in [{1.may_be_false} for {x} in {0}]",
                 "op_all([{1.value} for {x} in {0}])",
             ),
+            Sql("[1, NULL, 0][1 + arrayMax({x} -> ifNull(2 - {1} * 2, 1), {0})]"),
             "The condition holds for each element. False as soon as it is false for one.",
         ),
         Operator(
@@ -276,6 +447,7 @@ def _macros() -> tuple[Operator, ...]:
                 "op_one([{1.value} for {x} in {0}]) is not True",
                 "op_one([{1.value} for {x} in {0}])",
             ),
+            Sql(composed="exactly_one"),
             "The condition holds for exactly one element. Unknown as soon as it is unknown for one.",
         ),
     )

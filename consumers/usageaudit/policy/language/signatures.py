@@ -64,6 +64,20 @@ class Logic:
 
 
 @dataclass(frozen=True, slots=True)
+class Sql:
+    """ClickHouse SQL for an operator: an expression that is NULL where the result is unknown.
+
+    `template` reads {0}, {1} for operands, {values} for all of them, and {x} for the element of a macro. Operands that
+    may be NULL are tested before where `guarded`: the engine's functions give an answer for NULL there. `composed` is
+    the name of a function of `usageaudit.policy.sql.functions` that writes the expression, in place of a template.
+    """
+
+    template: str = ""
+    guarded: bool = False
+    composed: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Operator:
     """A row: name, signature, evaluation and meaning; `bounds` are the least and greatest result, where it has any."""
 
@@ -72,6 +86,7 @@ class Operator:
     result: Type | Sort
     style: Style
     python: Strict | Logic
+    sql: Sql
     doc: str
     bounds: tuple[int, int] | None = None
 

@@ -5,11 +5,11 @@ Operands are known; a result that does not exist is None. Nothing here raises fo
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import date
 from math import isfinite
 from typing import TYPE_CHECKING
 
-from usageaudit.policy.language.times import MOMENT_MAX, MOMENT_MIN, duration, timestamp
+from usageaudit.policy.language.times import MOMENT_MAX, MOMENT_MIN, duration, offset_at, timestamp
 from usageaudit.policy.language.types import INT_MAX, INT_MIN
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from usageaudit.policy.language.patterns import Pattern
 
 _DAY = 86_400_000_000
-_MICROSECOND = timedelta(microseconds=1)
 _DAY_0 = date(1970, 1, 1).toordinal()
 
 
@@ -110,13 +109,10 @@ def yearday(micros: int) -> int:
 def local(micros: int, zone: tzinfo) -> int | None:
     """Return the local time of a zone, as the microseconds of the same date and time in UTC.
 
-    None where it lies outside of the years 1 to 9999.
+    None where it lies outside of the years 1 to 9999, of a zone with a name 1970 to 2099.
     """
-    try:
-        offset = datetime.fromtimestamp(micros // 1_000_000, zone).utcoffset()
-    except (OverflowError, ValueError, OSError):
-        return None
-    return None if offset is None else moment(micros + offset // _MICROSECOND)
+    offset = offset_at(micros, zone)
+    return None if offset is None else moment(micros + offset)
 
 
 def matches(pattern: Pattern, text: str) -> bool | None:

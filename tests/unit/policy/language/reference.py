@@ -279,6 +279,8 @@ def part(name: str, time: int, zone: str = "UTC") -> int | None:
         there = timezone(timedelta(minutes=-minutes if offset[1] == "-" else minutes))
     elif zone != "UTC":
         there = ZoneInfo(zone)
+        if not 1970 <= (EPOCH + timedelta(microseconds=time)).year < 2100:
+            return None
     try:
         local = (EPOCH + timedelta(microseconds=time)).astimezone(there)
     except (OverflowError, ValueError):
