@@ -76,12 +76,32 @@ def check(context: typer.Context, sources: SourcesArgument = None, format: Forma
     print_rows(("bundle", "hash", "policies", "tests", "warnings"), [row], format)
 
 
-@policy_app.command("test", epilog=examples("usageaudit policy test", "usageaudit policy test ./our-policies"))
-def run(context: typer.Context, sources: SourcesArgument = None, format: FormatOption = None) -> None:  # noqa: A002
+@policy_app.command(
+    "test",
+    epilog=examples(
+        "usageaudit policy test",
+        "usageaudit policy test ./our-policies",
+        "usageaudit policy test ./our-policies --coverage --fail-under 90",
+    ),
+)
+def run(
+    context: typer.Context,
+    sources: SourcesArgument = None,
+    coverage: Annotated[
+        bool, typer.Option("--coverage", help="Say which parts of conditions no test shows true and false.")
+    ] = False,
+    fail_under: Annotated[
+        float | None,
+        typer.Option(metavar="PERCENT", min=0, max=100, help="With --coverage: how many parts must be shown so."),
+    ] = None,
+    format: FormatOption = None,  # noqa: A002
+) -> None:
     """Run the tests that policies bring along; the exit code is 1 where one fails."""
     from usageaudit.policy import load_bundle
     from usageaudit.policy.testing import run_tests
 
+    if fail_under is not None and not coverage:
+        raise ConfigurationError("--fail-under is about coverage: add --coverage")
     bundle = load_bundle(_sources(context, sources))
     outcomes = list(run_tests(bundle))
     failed = [outcome for outcome in outcomes if not outcome.passed]
@@ -90,9 +110,26 @@ def run(context: typer.Context, sources: SourcesArgument = None, format: FormatO
     untested = [policy.id for policy in bundle.policies if not policy.tests]
     if untested:
         say(f"without a test: {', '.join(untested)}")
-    _print_tests(bundle, outcomes, len(failed), format)
-    if failed:
+    if coverage:
+        enough = _print_coverage(bundle, fail_under, format)
+    else:
+        _print_tests(bundle, outcomes, len(failed), format)
+        enough = True
+    if failed or not enough:
         raise typer.Exit(FOUND_A_PROBLEM)
+
+
+def _print_coverage(bundle: Bundle, fail_under: float | None, format: Format | None) -> bool:  # noqa: A002
+    """Print what the tests leave open, and return whether they show enough."""
+    from usageaudit.cli.coverage import percent, print_coverage
+    from usageaudit.policy.coverage import coverage
+
+    found = list(coverage(bundle))
+    print_coverage(found, format)
+    if fail_under is None or percent(found) >= fail_under:
+        return True
+    say(f"the tests show {percent(found)} % of the parts true and false, less than {fail_under:g} %")
+    return False
 
 
 def _failure(outcome: Outcome) -> str:
@@ -197,3 +234,7 @@ def _counted(number: int, noun: str) -> str:
     if number == 1:
         return f"1 {noun}"
     return f"{number:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
+
+
+# Registers its commands on `policy_app`, so it comes last.
+from usageaudit.cli import lifecycle  # noqa: E402, F401

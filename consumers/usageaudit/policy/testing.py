@@ -12,10 +12,10 @@ from usageaudit.policy.model import JUDGED
 from usageaudit.policy.schema import Occurrence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from usageaudit.policy.judge import Judge
-    from usageaudit.policy.model import Bundle, Policy, PolicyTest
+    from usageaudit.policy.model import Bundle, Policy, PolicyTest, RegistryEntry
     from usageaudit.verdicts import Verdicts
 
 
@@ -45,10 +45,15 @@ def run_tests(bundle: Bundle) -> Iterator[Outcome]:
             yield Outcome(policy.id, test, _problem(policy, explainer, test, bundle, judge))
 
 
-def _problem(policy: Policy, explainer: PolicyExplainer, test: PolicyTest, bundle: Bundle, judge: Judge) -> str:
+def occurrence_of(test: PolicyTest, registry: Mapping[str, RegistryEntry]) -> Occurrence:
+    """Return the event of a test as policies see it."""
     event = decode(encode_structured(event_id=test.event_id, source=test.source, time=0, data=test.data))
-    occurrence = Occurrence(event.data, test.time, test.record_time, bundle.registry, event.source, event.id)
-    found = explainer.explain(occurrence)
+    return Occurrence(event.data, test.time, test.record_time, registry, event.source, event.id)
+
+
+def _problem(policy: Policy, explainer: PolicyExplainer, test: PolicyTest, bundle: Bundle, judge: Judge) -> str:
+    event = occurrence_of(test, bundle.registry)
+    found = explainer.explain(event)
     if found.verdict != test.expect:
         why = f" because of {' and '.join(found.deciding)}" if found.deciding else ""
         return f"expected {test.expect}, found {found.verdict}{_missing(found)}{why}"
@@ -57,7 +62,7 @@ def _problem(policy: Policy, explainer: PolicyExplainer, test: PolicyTest, bundl
     if test.exception is not None and found.exception_id != test.exception:
         return f"expected exception {test.exception}, found {found.exception_id or 'none'}"
     if policy.stage in JUDGED:
-        verdicts = judge(event.data, test.time, test.record_time, event.source, event.id)
+        verdicts = judge(event.data, test.time, test.record_time, event.source, event.event_id)
         if recorded(policy, found) != _of(policy.id, verdicts):
             return "the fused judge and the policy alone disagree: please report this as an error of usageaudit"
     return ""

@@ -209,3 +209,55 @@ def test_docs_can_not_be_made_to_say_something_else(command: Callable[..., tuple
     assert "<o>" not in output
     assert "````cel\nhas(input) // ```\n````" in output
     assert "until 2024-01-02T00:00:00Z, approved by &lt;b>" in output
+
+
+def _half_tested(folder: Path) -> None:
+    tests = [
+        {"name": "x", "expect": "violation", "event": {"purpose": {"use_case": "x"}}},
+        {"name": "none", "expect": "indeterminate", "event": {}},
+    ]
+    text = policy('purpose.use_case == "x"', pack="b", tests=tests)
+    write(folder, {"bundle.yaml": "name: b", "policies/a.yaml": text})
+
+
+def test_coverage_says_what_the_tests_leave_open(command: Callable[..., tuple[int, str, str]]) -> None:
+    """A line for each policy has the figures, and each part that is not shown with its place and what it never is."""
+    _half_tested(Path("b"))
+    code, output, errors = command("test", "b", "--coverage")
+    assert (code, errors) == (0, "")
+    assert json.loads(output) == {
+        "policy_id": "b/a", "tests": 2, "parts": 1, "decided": 0, "percent": 0.0, "can_be_unknown": 1, "left_open": 1,
+        "undecided": [{
+            "condition": "version 1", "file": "b/policies/a.yaml", "line": 4, "column": 37,
+            "part": 'purpose.use_case == "x"', "never": ["false"],
+        }],
+    }  # fmt: skip
+    code, output, _ = command("test", "b", "--coverage", "--format", "csv")
+    assert output == "policy_id,tests,parts,decided,percent,can_be_unknown,left_open\nb/a,2,1,0,0.0,1,1\n"
+
+
+def test_too_little_coverage_ends_with_1(command: Callable[..., tuple[int, str, str]]) -> None:
+    """`--fail-under` compares the share of parts shown both ways, over all policies, and needs `--coverage`."""
+    _half_tested(Path("b"))
+    code, _, errors = command("test", "b", "--coverage", "--fail-under", "0.1")
+    assert (code, errors) == (1, "the tests show 0.0 % of the parts true and false, less than 0.1 %\n")
+    assert command("test", "b", "--coverage", "--fail-under", "0")[0] == 0
+    assert command("test", PACK, "--coverage", "--fail-under", "90")[0] == 0
+    assert command("test", PACK, "--fail-under", "90")[0] == 2
+    assert command("test", PACK, "--coverage", "--fail-under", "101")[0] == 2
+
+
+def test_coverage_on_a_terminal_shows_the_lines(
+    command: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A person sees the line of the file with carets under the part, and the figures."""
+    _half_tested(Path("b"))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    _, output, _ = command("test", "b", "--coverage")
+    lines = output.splitlines()
+    assert lines[0] == "b/policies/a.yaml:4:37: version 1: never false"
+    assert lines[1][lines[2].index("^") :].startswith("purpose.use_case")
+    assert lines[3:] == [
+        "b/a: 0 of 1 parts shown true and false (0.0 %), 1 of 1 unknown in 2 tests",
+        "all: 0.0 %",
+    ]

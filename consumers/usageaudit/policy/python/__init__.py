@@ -6,12 +6,13 @@ hold no None; objects in lists have an attribute for each field, None where it i
 
 from usageaudit.policy.python.compiling import Values, compile_condition
 from usageaudit.policy.python.constants import Constants, execute
-from usageaudit.policy.python.explaining import Explainer, Explanation, explain
+from usageaudit.policy.python.explaining import Evaluator, Explainer, Explanation, explain
 from usageaudit.policy.python.lowering import TRUE, Lowered, local, lower, nullable
 
 __all__ = [
     "TRUE",
     "Constants",
+    "Evaluator",
     "Explainer",
     "Explanation",
     "Lowered",

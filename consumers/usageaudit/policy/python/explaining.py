@@ -23,7 +23,7 @@ from usageaudit.policy.python.compiling import Values, compile_node
 from usageaudit.policy.python.constants import Constants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +44,35 @@ def explain(condition: Condition, values: Values) -> Explanation:
     return Explainer(condition).explain(values)
 
 
+class Evaluator:
+    """Gives the values of parts of conditions; each part is compiled when it is first asked for.
+
+    Parts are known by `id()`, so an evaluator must not outlive the conditions that it is asked about.
+    """
+
+    def __init__(self) -> None:
+        self._constants = Constants()
+        self._compiled: dict[int, Callable[[Values], object]] = {}
+
+    def value(self, node: Node, values: Values) -> object:
+        """Return the value of a node, None where it is unknown; `values` has those of elements around it, too."""
+        if id(node) not in self._compiled:
+            self._compiled[id(node)] = compile_node(node, self._constants)
+        return self._compiled[id(node)](values)
+
+    def elements(self, node: Quantified, values: Values) -> tuple[Values, ...] | None:
+        """Return the values with each element of a macro's list in turn, None where the list is unknown."""
+        found = cast("Iterable[object] | None", self.value(node.operand, values))
+        return None if found is None else tuple({**values, f"e_{node.element.number}": one} for one in found)
+
+
 class Explainer:
     """Explains one condition for many events; each part is compiled when it is first asked for."""
 
     def __init__(self, condition: Condition) -> None:
         self._root = condition.root
-        self._constants = Constants()
-        self._compiled: dict[int, Callable[[Values], object]] = {}
+        self._evaluator = Evaluator()
+        self._value = self._evaluator.value
 
     def explain(self, values: Values) -> Explanation:
         """Return value, deciding parts and missing fields."""
@@ -61,11 +83,6 @@ class Explainer:
     def missing(self, values: Values) -> tuple[str, ...]:
         """Return the fields that are unknown and would have decided the value, none where it is known."""
         return tuple(sorted(set(self._missing(self._root, values))))
-
-    def _value(self, node: Node, values: Values) -> object:
-        if id(node) not in self._compiled:
-            self._compiled[id(node)] = compile_node(node, self._constants)
-        return self._compiled[id(node)](values)
 
     def _deciding(self, node: Node, values: Values) -> Iterator[str]:
         value = self._value(node, values)
@@ -113,12 +130,10 @@ class Explainer:
             yield from self._missing(node, values)
 
     def _missing_in_elements(self, node: Quantified, values: Values) -> Iterator[str]:
-        elements = cast("Iterable[object] | None", self._value(node.operand, values))
+        elements = self._evaluator.elements(node, values)
         if elements is None:
             yield from self._missing(node.operand, values)
-            return
-        for element in elements:
-            inner: Mapping[str, object] = {**values, f"e_{node.element.number}": element}
+        for inner in elements or ():
             yield from self._missing(node.predicate, inner)
 
 
