@@ -238,3 +238,7 @@ def _counted(number: int, noun: str) -> str:
 
 # Registers its commands on `policy_app`, so it comes last.
 from usageaudit.cli import lifecycle  # noqa: E402, F401
+
+
+# Registers its commands on `policy_app`, so it comes last.
+from usageaudit.cli import lifecycle  # noqa: E402, F401

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from usageaudit.policy.report import Report
 
 MAX_FILE_BYTES = 1 << 20
+MAX_LOCK_BYTES = 16 << 20
 MAX_FILES = 5_000
 MAX_BUNDLE_BYTES = 32 << 20
 MANIFEST, LISTS, REGISTRY, OVERRIDES = "bundle.yaml", "lists.yaml", "registry.yaml", "overrides.yaml"
@@ -86,13 +87,14 @@ def _read(file: Path, label: str, path: str, report: Report) -> str | None:
         if not stat.S_ISREG(file.stat().st_mode):
             report.error(_place(label, path), "is no regular file")
             return None
+        most = MAX_LOCK_BYTES if path == LOCK else MAX_FILE_BYTES
         with file.open("rb") as stream:
-            content = stream.read(MAX_FILE_BYTES + 1)
+            content = stream.read(most + 1)
     except OSError as error:
         report.error(_place(label, path), f"can't be read: {error.strerror or error}")
         return None
-    if len(content) > MAX_FILE_BYTES:
-        report.error(_place(label, path), f"the file has more than {MAX_FILE_BYTES >> 20} MiB", "make several of it")
+    if len(content) > most:
+        report.error(_place(label, path), f"the file has more than {most >> 20} MiB", "make several of it")
         return None
     try:
         # Line ends are those of the machine where the file was last written: they must not change the hash.
