@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -25,13 +26,19 @@ from usageaudit.policy.python.constants import Constants
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+_BREAK = re.compile(r"\s*\n\s*")
+_JOINING = ("&&", "||", "!", "?:")
+_SHOWN = 5
+"""How many elements of a list are named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
     """The value of a condition, and why.
 
-    `deciding` are the texts of the parts that decided it, in the order of the condition. `missing` are the fields that
-    are unknown and would have decided it, sorted: of an element's field the path through the list.
+    `deciding` are the texts of the parts that decided it, in the order of the condition: of a sub-condition behind its
+    name, of a macro with the elements that decided it. `missing` are the fields that are unknown and would have decided
+    it, sorted: of an element's field the path through the list.
     """
 
     value: bool | None
@@ -87,8 +94,8 @@ class Explainer:
     def _deciding(self, node: Node, values: Values) -> Iterator[str]:
         value = self._value(node, values)
         match node:
-            case Named(body=body):
-                yield from self._deciding(body, values)
+            case Named(name=name, body=body):
+                yield from (f"{name}: {text}" for text in self._deciding(body, values))
             case Call(operator=row, arguments=arguments) if row.name in ("&&", "||"):
                 for argument in arguments:
                     if self._value(argument, values) is value:
@@ -100,8 +107,29 @@ class Explainer:
                     yield from self._deciding(then if truth else otherwise, values)
             case Call(operator=row, arguments=(operand,)) if row.name == "!" and _joins(operand):
                 yield from self._deciding(operand, values)
+            case Call(operator=row, arguments=(Quantified() as operand,)) if row.name == "!":
+                yield written(node) + self._elements_of(operand, values)
+            case Quantified():
+                yield written(node) + self._elements_of(node, values)
             case _:
-                yield node.span.text
+                yield written(node)
+
+    def _elements_of(self, node: Quantified, values: Values) -> str:
+        """Return which elements decided a macro, counted from 1, and what in its condition did where that is a part."""
+        elements = self._evaluator.elements(node, values)
+        if elements is None:
+            return ""
+        if not elements:
+            return " (the list is empty)"
+        whole = self._value(node, values)
+        truths = [self._value(node.predicate, inner) for inner in elements]
+        decided = [index for index, truth in enumerate(truths) if truth is _sought(node.operator.name, whole)]
+        if not decided or (len(decided) == len(truths) > 1):
+            return f" ({'all' if decided else 'none'} of {len(truths)} elements)"
+        why = dict.fromkeys(text for index in decided for text in self._deciding(node.predicate, elements[index]))
+        said = f": {', '.join(why)}" if len(why) < sum(1 for _ in _texts(node.predicate)) else ""
+        numbers = _counted([index + 1 for index in decided])
+        return f" ({numbers} of {len(truths)}{said})"
 
     def _missing(self, node: Node, values: Values) -> Iterator[str]:
         """Yield the missing fields below a node, none where its value is known."""
@@ -137,8 +165,34 @@ class Explainer:
             yield from self._missing(node.predicate, inner)
 
 
+def written(node: Node) -> str:
+    """Return a part as its author wrote it, in one line where no comment stands in it."""
+    text = node.span.text
+    return text if "//" in text else _BREAK.sub(" ", text)
+
+
+def _sought(name: str, whole: object) -> bool | None:
+    """Return which truth of a macro's condition decides it."""
+    if whole is None:
+        return None
+    return bool(whole) if name == "all" else True
+
+
+def _counted(numbers: list[int]) -> str:
+    shown = ", ".join(map(str, numbers[:_SHOWN]))
+    more = f" and {len(numbers) - _SHOWN} more" if len(numbers) > _SHOWN else ""
+    return f"element{'s' if len(numbers) > 1 else ''} {shown}{more}"
+
+
+def _texts(node: Node) -> Iterator[str]:
+    """Yield all parts of a condition that could be named one by one."""
+    if isinstance(node, Call) and node.operator.name in _JOINING:
+        for argument in node.arguments:
+            yield from _texts(argument)
+    else:
+        yield written(node)
+
+
 def _joins(node: Node) -> bool:
     """Whether a node is made of conditions that can be named one by one."""
-    if isinstance(node, Named):
-        return _joins(node.body)
-    return isinstance(node, Call) and node.operator.name in ("&&", "||", "!", "?:")
+    return isinstance(node, Named) or (isinstance(node, Call) and node.operator.name in _JOINING)

@@ -10,13 +10,24 @@ from hypothesis import strategies as st
 
 from tests.unit.policy.language.generator import RANDOM, Generator
 from tests.unit.policy.language.schema import SCHEMA, TYPES, condition, event, locals_of, value
-from usageaudit.policy.language import BOOL, Has, walk
-from usageaudit.policy.python import Explainer, compile_condition, explain, local
+from usageaudit.policy.language import BOOL, Call, Has, Node, walk
+from usageaudit.policy.python import Evaluator, Explainer, compile_condition, explain, local
 
 if TYPE_CHECKING:
     import random
 
 ITEM: dict[str, Any] = {"name": "n", "score": 0.5}
+WORD = "w == 'a' || w == 'b'"
+MACROS = [
+    (f"list.words.exists(w, {WORD})", "", False, "the list is empty"),
+    (f"list.words.exists(w, {WORD})", "xy", False, "none of 2 elements"),
+    (f"list.words.exists(w, {WORD})", "xby", True, "element 2 of 3: w == 'b'"),
+    (f"!list.words.exists(w, {WORD})", "a", False, "element 1 of 1: w == 'a'"),
+    ("list.words.all(w, w < 'c')", "axb", False, "element 2 of 3"),
+    ("list.words.all(w, w < 'c')", "ab", True, "all of 2 elements"),
+    ("list.words.exists_one(w, w < 'c')", "axb", False, "elements 1, 3 of 3"),
+    ("list.words.exists(w, w < 'c')", "xaaaaaaa", True, "elements 2, 3, 4, 5, 6 and 2 more of 8"),
+]
 CASES: list[tuple[str, dict[str, Any], bool | None, list[str], list[str]]] = [
     ("text.a == 'a' && text.b == 'b'", {"text": {"a": "x"}}, False, ["text.a == 'a'"], []),
     ("text.a == 'a' && text.b == 'b'", {"text": {"a": "a"}}, None, ["text.b == 'b'"], ["text.b"]),
@@ -37,11 +48,15 @@ CASES: list[tuple[str, dict[str, Any], bool | None, list[str], list[str]]] = [
         "list.items.exists(s, s.count > 1 && s.word == 'w')",
         {"list": {"items": [{**ITEM, "count": 0}, {**ITEM, "count": 2}, {**ITEM, "word": "w"}]}},
         None,
-        ["list.items.exists(s, s.count > 1 && s.word == 'w')"],
+        ["list.items.exists(s, s.count > 1 && s.word == 'w') (elements 2, 3 of 3)"],
         ["list.items.count", "list.items.word"],
     ),
-    ("police && truth.q", {"truth": {"q": True}}, None, ["text.a == 'p'"], ["text.a"]),
+    ("police && truth.q", {"truth": {"q": True}}, None, ["police: text.a == 'p'"], ["text.a"]),
     ("'a' in [text.a, text.b]", {"text": {"a": "a"}}, None, ["'a' in [text.a, text.b]"], ["text.b"]),
+    ("text.a in lists.words", {"text": {"a": "a"}}, True, ["text.a in lists.words"], []),
+    ("!police", {"text": {"a": "p"}}, False, ["police: text.a == 'p'"], []),
+    ("truth.p\n  == truth.q", {}, None, ["truth.p == truth.q"], ["truth.p", "truth.q"]),
+    *((text, {"list": {"words": [*words]}}, truth, [f"{text} ({why})"], []) for text, words, truth, why in MACROS),
 ]
 
 
@@ -76,6 +91,39 @@ def test_only_missing_fields_can_decide_an_unknown_value(rnd: random.Random, dep
         if filled[known] is None and name not in explanation.missing and (name != "labels" or labels):
             filled[known] = locals_of(nested(name, value(rnd, kind, missing=0)))[known]
     assert evaluate(filled) is None
+
+
+@settings(max_examples=400, deadline=None)
+@given(RANDOM, st.integers(1, 4))
+def test_the_parts_named_decide_alone(rnd: random.Random, depth: int) -> None:
+    """A value stays what it is when every part that is not named becomes unknown."""
+    found = condition(Generator(rnd).of(BOOL, depth))
+    values = locals_of(event(rnd))
+    explanation = explain(found, values)
+    evaluator = Evaluator()
+
+    def value(node: Node) -> object:
+        """Return the value of a truth with its leaves unknown unless they are named."""
+        match node:
+            case Call(operator=row, arguments=arguments) if row.name in ("&&", "||"):
+                truths = [value(argument) for argument in arguments]
+                decisive = row.name == "||"
+                return decisive if decisive in truths else None if None in truths else not decisive
+            case Call(operator=row, arguments=(chosen, then, otherwise)) if row.name == "?:":
+                truth = value(chosen)
+                return None if truth is None else value(then if truth else otherwise)
+            case Call(operator=row, arguments=(operand,)) if row.name == "!" and not leaf(operand):
+                truth = value(operand)
+                return None if truth is None else not truth
+            case _:
+                text = node.span.text
+                named = any(one == text or one.startswith(f"{text} (") for one in explanation.deciding)
+                return evaluator.value(node, values) if named else None
+
+    def leaf(node: Node) -> bool:
+        return not isinstance(node, Call) or node.operator.name not in ("&&", "||", "?:", "!")
+
+    assert value(found.root) is explanation.value
 
 
 def nested(name: str, inner: Any) -> dict[str, Any]:
