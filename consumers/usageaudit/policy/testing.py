@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usageaudit.cloudevents import decode, encode_structured
+from usageaudit.errors import BundleError
+from usageaudit.policy.archive import archive, bundle_from_archive
 from usageaudit.policy.explain import PolicyExplainer, PolicyExplanation
 from usageaudit.policy.judge import compile_judge
 from usageaudit.policy.model import JUDGED
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from usageaudit.policy.judge import Judge
-    from usageaudit.policy.model import Bundle, Policy, PolicyTest, RegistryEntry
+    from usageaudit.policy.model import Bundle, Part, Policy, PolicyTest, RegistryEntry
     from usageaudit.verdicts import Verdicts
 
 
@@ -36,13 +38,37 @@ class Outcome:
 def run_tests(bundle: Bundle) -> Iterator[Outcome]:
     """Run the tests of every policy of a bundle, those in stage draft and retired too.
 
-    A policy that is judged is asked twice, alone and within the fused bundle, and must answer the same.
+    What a bundle uses is tested as it was written: by its own lists and registry and without overrides, which are
+    there to change it. A policy that is judged is also asked twice, alone and within the fused bundle, and must
+    answer the same.
     """
+    written = {part.name: _as_written(bundle, part) for part in bundle.parts}
     judge = compile_judge(bundle)
     for policy in bundle.policies:
-        explainer = PolicyExplainer(policy)
+        home = written[policy.id.partition("/")[0]]
+        expected, found = PolicyExplainer(home.policy(policy.id) or policy), PolicyExplainer(policy)
         for test in policy.tests:
-            yield Outcome(policy.id, test, _problem(policy, explainer, test, bundle, judge))
+            problem = _unexpected(expected.explain(occurrence_of(test, home.registry)), test)
+            yield Outcome(policy.id, test, problem or _disagreement(policy, found, test, bundle, judge))
+
+
+def _as_written(bundle: Bundle, part: Part) -> Bundle:
+    """Return the bundle that a part makes with nothing but what it uses, where another part uses it.
+
+    It is the whole bundle where the part does not stand without the others.
+    """
+    if not any(part.name in other.uses for other in bundle.parts):
+        return bundle
+    needed, wanted = {part.name}, [*part.uses]
+    parts = {one.name: one for one in bundle.parts}
+    while wanted:
+        if (name := wanted.pop()) not in needed:
+            needed.add(name)
+            wanted.extend(parts[name].uses)
+    try:
+        return bundle_from_archive(archive((part.name,), (one for one in bundle.parts if one.name in needed)))
+    except BundleError:
+        return bundle
 
 
 def occurrence_of(test: PolicyTest, registry: Mapping[str, RegistryEntry]) -> Occurrence:
@@ -51,9 +77,8 @@ def occurrence_of(test: PolicyTest, registry: Mapping[str, RegistryEntry]) -> Oc
     return Occurrence(event.data, test.time, test.record_time, registry, event.source, event.id)
 
 
-def _problem(policy: Policy, explainer: PolicyExplainer, test: PolicyTest, bundle: Bundle, judge: Judge) -> str:
-    event = occurrence_of(test, bundle.registry)
-    found = explainer.explain(event)
+def _unexpected(found: PolicyExplanation, test: PolicyTest) -> str:
+    """Return what is not as the test expects it."""
     if found.verdict != test.expect:
         why = f" because of {' and '.join(found.deciding)}" if found.deciding else ""
         return f"expected {test.expect}, found {found.verdict}{_missing(found)}{why}"
@@ -61,9 +86,14 @@ def _problem(policy: Policy, explainer: PolicyExplainer, test: PolicyTest, bundl
         return f"expected {', '.join(test.missing) or 'nothing'} to be missing, found{_missing(found) or ' nothing'}"
     if test.exception is not None and found.exception_id != test.exception:
         return f"expected exception {test.exception}, found {found.exception_id or 'none'}"
+    return ""
+
+
+def _disagreement(policy: Policy, explainer: PolicyExplainer, test: PolicyTest, bundle: Bundle, judge: Judge) -> str:
+    event = occurrence_of(test, bundle.registry)
     if policy.stage in JUDGED:
         verdicts = judge(event.data, test.time, test.record_time, event.source, event.event_id)
-        if recorded(policy, found) != _of(policy.id, verdicts):
+        if recorded(policy, explainer.explain(event)) != _of(policy.id, verdicts):
             return "the fused judge and the policy alone disagree: please report this as an error of usageaudit"
     return ""
 
