@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usageaudit.policy.language import BOOL, Call, Field, Has, Named, Quantified, children, walk
+from usageaudit.policy.language import BOOL, Call, Field, Has, Named, Quantified, children
 from usageaudit.policy.python import lower
 
 if TYPE_CHECKING:
@@ -63,8 +63,12 @@ def _leaves(node: Node) -> Iterator[Node]:
 
 def _depending(atom: Node, constants: Constants) -> Iterator[str]:
     """Yield code for when an unknown atom's missing fields depend on more than on which fields are there."""
-    for node in walk(atom):
-        if isinstance(node, Quantified):
-            yield f" and {lower(node.operand, constants).value} is not None"
-        elif isinstance(node, Call) and node.operator.name == "?:":
-            yield ""
+    if isinstance(atom, Quantified):
+        yield f" and {lower(atom.operand, constants).value} is not None"
+        # Its condition is asked only where that list is there; what it depends on goes by elements, which have no name.
+        yield from _depending(atom.operand, constants)
+        return
+    if isinstance(atom, Call) and atom.operator.name == "?:":
+        yield ""
+    for child in children(atom):
+        yield from _depending(child, constants)
