@@ -371,7 +371,7 @@ def _logic() -> tuple[Operator, ...]:
             BOOL,
             "prefix",
             Logic("{0.may_be_false}", "{0.may_be_true}", "op_negation({0.value})"),
-            Sql("not({0})"),
+            Sql("(NOT ({0}))"),
             "Not.",
         ),
         Operator(
