@@ -218,7 +218,7 @@ def test_unknown_pack_is_refused_with_the_packs_there_are() -> None:
     """A source that is neither a pack nor a folder names what was likely meant, or all packs."""
     with pytest.raises(InvalidBundle, match=f"did you mean {PACK}"):
         load_bundle(["azure-openai-code-of-conducts"])
-    with pytest.raises(InvalidBundle, match="packs are azure-openai-code-of-conduct, hygiene"):
+    with pytest.raises(InvalidBundle, match="packs are azure-openai-code-of-conduct, eu-ai-act-article-5, hygiene"):
         load_bundle(["zzzzzz"])
     with pytest.raises(InvalidBundle, match="no policies are named"):
         load_bundle([])
