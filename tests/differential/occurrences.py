@@ -1,0 +1,103 @@
+"""Random usage events, as records of a stream: valid ones, with whatever may be missing, null or empty sometimes so."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from tests.differential import pools
+from usageaudit.cloudevents import decode, encode_structured
+from usageaudit.events.fields import EVENT_FIELDS
+from usageaudit.events.times import MAX_TIME
+from usageaudit.streams.port import Record
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Mapping, Sequence
+
+    from usageaudit.events.fields import EventField
+
+_LATEST_MS = MAX_TIME // 1000 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """An event before it is encoded: its data as JSON, its time in microseconds, that of its record in milliseconds."""
+
+    data: Mapping[str, Any]
+    time: int
+    record_time: int | None
+    source: str
+    event_id: str
+
+    def record(self, offset: int) -> Record:
+        """Return the stream record of the event; the decoder takes it."""
+        data = json.dumps(self.data, ensure_ascii=False).encode()
+        value = encode_structured(event_id=self.event_id, source=self.source, time=self.time, data=data)
+        decode(value)
+        return Record(offset, self.record_time, value, ())
+
+
+def samples(rnd: random.Random, count: int) -> list[Sample]:
+    """Return events that differ in their ids."""
+    return [_sample(rnd, f"{_text(rnd)}#{number}") for number in range(count)]
+
+
+def _sample(rnd: random.Random, event_id: str) -> Sample:
+    time = _time(rnd)
+    close = max(0, min(_LATEST_MS, time // 1000 + rnd.choice((-3_600_001, -3_600_000, 0, 1, 3_600_000, 90_000_000))))
+    record_time = rnd.choice((None, close, close, close, rnd.choice(pools.RECORD_TIMES)))
+    return Sample(_object(rnd, EVENT_FIELDS), time, record_time, _text(rnd) or "//s", event_id)
+
+
+def _time(rnd: random.Random) -> int:
+    near = rnd.choice(pools.MOMENTS) + rnd.choice((0, 0, -1, 1, 1_000, -60_000_000, 3_600_000_000))
+    return max(0, min(MAX_TIME - 1, rnd.choice((near, near, near, rnd.randrange(MAX_TIME)))))
+
+
+def _object(rnd: random.Random, fields: Sequence[EventField], depth: int = 0) -> dict[str, Any]:
+    """Return an object with all that is required, and of the rest some, some of it null."""
+    whole: dict[str, Any] = {}
+    for name in dict.fromkeys(field.path[depth] for field in fields):
+        below = [field for field in fields if field.path[depth] == name]
+        if not any(field.required for field in below) and rnd.random() < 0.2:
+            if rnd.random() < 0.4:
+                whole[name] = None
+            continue
+        if len(below[0].path) == depth + 1:
+            whole[name] = _value(rnd, below[0])
+        else:
+            # An object may be there and say nothing.
+            required = [field for field in below if field.required]
+            whole[name] = _object(rnd, below if rnd.random() < 0.9 else required, depth + 1)
+    return whole
+
+
+def _text(rnd: random.Random) -> str:
+    drawn = rnd.random()
+    if drawn < 0.65:
+        return rnd.choice(pools.WORDS)
+    if drawn < 0.8:
+        return rnd.choice(pools.ODD_TEXTS)
+    return rnd.choice(pools.TIME_TEXTS if drawn < 0.9 else pools.DURATION_TEXTS)
+
+
+def _value(rnd: random.Random, field: EventField) -> Any:
+    match field.kind:
+        case "string":
+            return _text(rnd) or ("a" if field.required else "")
+        case "int":
+            return rnd.choice(pools.INTS)
+        case "double":
+            return rnd.choice(pools.SCORES if field.required else pools.MEASURES)
+        case "bool":
+            return rnd.random() < 0.5
+        case "decimal":
+            return rnd.choice(pools.AMOUNTS)
+        case "strings":
+            return [_text(rnd) for _ in range(rnd.choice((0, 1, 1, 2, 3)))]
+        case "map":
+            return {rnd.choice(pools.KEYS): _text(rnd) for _ in range(rnd.choice((0, 1, 2, 3)))}
+        case "objects":
+            return [_object(rnd, field.members) for _ in range(rnd.choice((0, 1, 2, 2, 3)))]
