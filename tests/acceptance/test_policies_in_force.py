@@ -89,3 +89,47 @@ def test_a_broken_bundle_is_refused_whole(pair: Pair) -> None:
     for part in ("only.yaml:6:", "did you mean operation?", "other.yaml:2:"):
         assert part in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_record_says_who_approved_what_judged_an_event(pair: Pair) -> None:
+    """SQL leads from an event to the bundle that judged it, and on to who approved its policy, and why.
+
+    An approval of what the policy meant before is kept beside the present one, and told from it.
+    """
+    house = pair.folder / "house"
+    _write_bundle(house, "first")
+    mine = Pair(pair.stream, pair.store, pair.folder, policies=str(house))
+    approve = ("policy", "approve", "house/first", "house")
+    mine.run(*approve, "--by", "C. Officer", "--reason", "Board, 4 May")
+    (house / "policies" / "only.yaml").write_text(
+        POLICY.format(name="first").replace("severity: low", "severity: high")
+    )
+    mine.run(*approve, "--by", "D. Puty", "--reason", "more severe")
+    _publish(mine, "a")
+    mine.consume()
+    found = mine.query(
+        """SELECT event_id, a.policy_version AS version, approved_by, reason, current, digest
+        FROM violations AS v JOIN policy_approvals AS a ON a.bundle = v.bundle AND a.policy_id = v.policy_id
+        ORDER BY approved_by"""
+    )
+    digests = [one.pop("digest") for one in found]
+    assert found == [
+        {"event_id": "a", "version": 1, "approved_by": "C. Officer", "reason": "Board, 4 May", "current": 0},
+        {"event_id": "a", "version": 1, "approved_by": "D. Puty", "reason": "more severe", "current": 1},
+    ]
+    mine.run("policy", "lock", "house")
+    assert f'"{digests[1]}"' in (house / "policy.lock").read_text()
+    assert digests[0] != digests[1]
+
+
+def test_what_nobody_approved_is_not_enforced_where_approvals_are_required(pair: Pair) -> None:
+    """A consumer refuses to start with such a bundle, and one that runs keeps the bundle that it has."""
+    house = pair.folder / "house"
+    _write_bundle(house, "first")
+    (house / "bundle.yaml").write_text("name: house\nrequire_approvals: true\n")
+    mine = Pair(pair.stream, pair.store, pair.folder, policies=str(house))
+    _publish(mine, "a")
+    mine.consume(code=2)
+    mine.run("policy", "approve", "house/first", "house", "--by", "C. Officer", "--reason", "Board")
+    mine.consume()
+    assert _judged(mine) == {"a": "house/first"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import uuid
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from tests.ledger_blocks import START_US, key, ledger_block
 from tests.ledger_rows import EMBEDDED, SERVER, migrated_store
 from usageaudit.errors import Fenced
+from usageaudit.policy import Approval
+from usageaudit.policy.approvals import Recorded
 from usageaudit.stores.ledger import Ledger
 from usageaudit.streams.port import Partition
 
@@ -253,6 +255,24 @@ def test_a_bundle_is_kept_once_and_given_back_as_it_was(store: Store, ledger: Le
 def test_a_bundle_that_was_never_kept_has_no_archive(ledger: Ledger) -> None:
     """Asking for the archive of an unknown bundle gives None."""
     assert ledger.bundle_archive("unknown") is None
+
+
+def test_approvals_are_kept_once_with_their_bundle(store: Store, ledger: Ledger) -> None:
+    """All approvals of a bundle are rows with any text in them; keeping them again changes nothing."""
+    name, why = uuid.uuid4().hex, 'it\'s \\ "so"\n\té\N{GRINNING FACE}'
+    first = Approval("acme/a", 1, "0" * 64, "C. Officer", why, 1_715_000_000_123_456)
+    second = Approval("acme/a", 2, "f" * 64, "D. Puty", "revised", 0)
+    kept = [Recorded(first, current=False), Recorded(second, current=True)]
+    ledger.keep_approvals(name, [])
+    for _ in range(2):
+        ledger.keep_approvals(name, kept)
+    sql = """SELECT policy_id, policy_version, digest, approved_by, reason, toUnixTimestamp64Micro(approved_at), current
+    FROM policy_approvals WHERE bundle = {b:String} ORDER BY policy_version"""
+    rows = store.execute(sql, {"b": name}).rows
+    assert rows == [(*astuple(first), 0), (*astuple(second), 1)]
+    assert store.execute("SELECT count() FROM policy_approvals_log WHERE bundle = {b:String}", {"b": name}).rows == [
+        (2,)
+    ]
 
 
 def test_an_offset_gap_is_one_finding(store: Store, ledger: Ledger, partition: Partition) -> None:

@@ -14,6 +14,7 @@ from usageaudit.cli.policy import FOUND_A_PROBLEM, policy_app
 from usageaudit.cli.settings import settings_of
 from usageaudit.cli.text import printable
 from usageaudit.errors import ConfigurationError
+from usageaudit.events.times import format_time
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,6 +118,34 @@ def _write_lock(source: str, bundle: Bundle, now: Mapping[str, Locked]) -> None:
                 )
             )
     print_text(printable(str(folder / LOCK)))
+
+
+@policy_app.command(
+    "approve",
+    epilog=examples(
+        'usageaudit policy approve acme/no-scoring ./our-policies --by "C. Officer" --reason "Board, 4 May"'
+    ),
+)
+def approve(
+    policy: Annotated[str, typer.Argument(metavar="POLICY", help="Id of the policy, as pack/clause.")],
+    by: Annotated[str, typer.Option("--by", metavar="NAME", help="Who approves.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why, or where it was decided.")],
+    source: Annotated[str, typer.Argument(metavar="FOLDER", help="Folder of the bundle.")] = ".",
+    format: FormatOption = None,  # noqa: A002
+) -> None:
+    """Append to approvals.yaml that somebody approved what a policy means now, and why.
+
+    What is approved is the meaning that policy lock writes, of the policy as it holds in this bundle. It is not
+    approved any more once it means something else. Whoever may change the folder may write approvals into it, so have
+    its changes reviewed.
+    """
+    from usageaudit.policy.approving import approve_policy
+
+    found, added = approve_policy(source, policy, approved_by=by, reason=reason)
+    if not added:
+        say(printable(f"{found.approved_by} approved this on {format_time(found.date)} already; nothing is written"))
+    row = (found.policy_id, found.version, found.digest, found.approved_by, found.reason, format_time(found.date))
+    print_rows(("policy_id", "version", "digest", "approved_by", "reason", "date"), [row], format)
 
 
 def _parts(one: Disagreement) -> str:

@@ -55,16 +55,19 @@ def init(folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Where to
 def check(context: typer.Context, sources: SourcesArgument = None, format: FormatOption = None) -> None:  # noqa: A002
     """Read policies and say everything that is wrong with them, or doubtful, with file, line and column."""
     from usageaudit.policy import InvalidBundle, load_bundle
+    from usageaudit.policy.approvals import check_approvals
+    from usageaudit.policy.expiry import expiry_warnings
 
     try:
         bundle = load_bundle(_sources(context, sources))
+        warnings = (*bundle.warnings, *check_approvals(bundle), *expiry_warnings(bundle))
     except InvalidBundle as refused:
         for diagnostic in refused.diagnostics:
             say(diagnostic.render())
         errors = sum(diagnostic.severity == "error" for diagnostic in refused.diagnostics)
         say(f"error: the policies have {_counted(errors, 'error')}")
         raise typer.Exit(BROKEN) from None
-    for warning in bundle.warnings:
+    for warning in warnings:
         say(warning.render())
     tests = sum(len(policy.tests) for policy in bundle.policies)
     if format is None and sys.stdout.isatty():
@@ -72,7 +75,7 @@ def check(context: typer.Context, sources: SourcesArgument = None, format: Forma
             f"{bundle.name}: {_counted(len(bundle.policies), 'policy')} with {_counted(tests, 'test')}, no errors"
         )
         return
-    row = (bundle.name, bundle.hash, len(bundle.policies), tests, len(bundle.warnings))
+    row = (bundle.name, bundle.hash, len(bundle.policies), tests, len(warnings))
     print_rows(("bundle", "hash", "policies", "tests", "warnings"), [row], format)
 
 
@@ -234,10 +237,6 @@ def _counted(number: int, noun: str) -> str:
     if number == 1:
         return f"1 {noun}"
     return f"{number:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
-
-
-# Registers its commands on `policy_app`, so it comes last.
-from usageaudit.cli import lifecycle  # noqa: E402, F401
 
 
 # Registers its commands on `policy_app`, so it comes last.

@@ -11,6 +11,7 @@ import structlog
 
 from usageaudit.errors import BundleError
 from usageaudit.policy import compile_judge, load_bundle
+from usageaudit.policy.approvals import check_approvals, recorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,6 +57,7 @@ class Policies:
             self._read_again()
         if self._kept != self._in_force.bundle.hash:
             ledger.keep_bundle(self._in_force.bundle, self._loaded_by)
+            ledger.keep_approvals(self._in_force.bundle.hash, recorded(self._in_force.bundle))
             self._kept = self._in_force.bundle.hash
         return self._in_force
 
@@ -79,4 +81,6 @@ def _user() -> str:
 
 def _load(sources: Sequence[str]) -> InForce:
     bundle = load_bundle(sources)
+    for warning in check_approvals(bundle):
+        log.warning("a policy is enforced without an approval", policy=warning.message)
     return InForce(bundle, compile_judge(bundle))

@@ -10,12 +10,13 @@ from usageaudit.policy.archive import bundle_from_archive
 from usageaudit.policy.explain import PolicyExplanation, explain_event
 from usageaudit.policy.judge import Judge, compile_judge
 from usageaudit.policy.loading import load_bundle
-from usageaudit.policy.model import Bundle, Policy, PolicyException, PolicyTest, RegistryEntry, Revision
+from usageaudit.policy.model import Approval, Bundle, Policy, PolicyException, PolicyTest, RegistryEntry, Revision
 from usageaudit.policy.report import InvalidBundle
 from usageaudit.policy.schema import SCHEMA
 
 __all__ = [
     "SCHEMA",
+    "Approval",
     "Bundle",
     "InvalidBundle",
     "Judge",

@@ -80,6 +80,13 @@ class Fields:
             self.report.error(node.place, f"{name} is one of {', '.join(choices)}", hint)
         return default if found is None else found
 
+    def flag(self, name: str) -> bool:
+        """Return true or false, false where it is absent."""
+        node = self.node_of(name)
+        if node is not None and not (isinstance(node, Scalar) and node.text in ("true", "false") and not node.style):
+            self.report.error(node.place, f"{name} is true or false")
+        return isinstance(node, Scalar) and node.text == "true"
+
     def integer(self, name: str, default: int, *, least: int) -> int:
         """Return an integer."""
         node = self.node_of(name)

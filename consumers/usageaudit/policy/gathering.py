@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from usageaudit.policy.report import Report
     from usageaudit.policy.yamltree import Node
 
+MANIFEST_KEYS = ("name", "uses", "require_approvals")
+
 
 @dataclass(slots=True)
 class Loaded:
@@ -68,7 +70,7 @@ class Gathering:
         if key in self._names:
             return self._names[key]
         trees, texts = self._trees(folder, label)
-        manifest = Fields(trees.get(MANIFEST), MANIFEST, ("name", "uses"), self._report)
+        manifest = Fields(trees.get(MANIFEST), MANIFEST, MANIFEST_KEYS, self._report)
         name = self._name(manifest)
         self._open.append(key)
         uses = [self._used(scalar, folder) for scalar in manifest.texts("uses")]
@@ -78,7 +80,8 @@ class Gathering:
             self._report.error(place_of(trees, MANIFEST, label), f"two bundles are called {name}", "rename one of them")
             return None
         self._names[key] = name
-        self.found[name] = Loaded(Part(name, tuple(filter(None, uses)), texts), label, trees)
+        part = Part(name, tuple(filter(None, uses)), texts, manifest.flag("require_approvals"))
+        self.found[name] = Loaded(part, label, trees)
         return name
 
     def _trees(self, folder: Path, label: str) -> tuple[dict[str, Node], dict[str, str]]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
+from usageaudit.policy.approvals import read_approvals
 from usageaudit.policy.fields import Fields
 from usageaudit.policy.folders import FOLDERS, MANIFEST, OVERRIDES, git_commit
 from usageaudit.policy.gathering import Gathering
@@ -57,6 +58,7 @@ def assemble(sources: tuple[str, ...], found: dict[str, Loaded], report: Report,
         policies.read(loaded)
     for loaded in parts:
         policies.override(loaded)
+    approvals = read_approvals(parts, report)
     report.raise_errors()
     return Bundle(
         name="+".join(sources),
@@ -68,6 +70,7 @@ def assemble(sources: tuple[str, ...], found: dict[str, Loaded], report: Report,
         parts=tuple(loaded.part for loaded in parts),
         commit=commit,
         warnings=report.warnings,
+        approvals=approvals,
     )
 
 

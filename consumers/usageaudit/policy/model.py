@@ -45,13 +45,27 @@ class Revision:
 
 @dataclass(frozen=True, slots=True)
 class PolicyException:
-    """A named exception, in force for events before `expires`, in microseconds."""
+    """A named exception, in force for events before `expires`, in microseconds; `file` and `line` say where."""
 
     id: str
     when: Condition
     approved_by: str
     reason: str
     expires: int
+    file: str = field(default="", compare=False)
+    line: int = field(default=1, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """Who approved a policy, why and when, in microseconds; `digest` says which meaning of it."""
+
+    policy_id: str
+    version: int
+    digest: str
+    approved_by: str
+    reason: str
+    date: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,11 +139,15 @@ NOT_REGISTERED = RegistryEntry()
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One folder of a bundle as it was read: its name, the names of those it uses, and its files' texts by path."""
+    """One folder of a bundle as it was read: its name, the names of those it uses, and its files' texts by path.
+
+    `require_approvals` says that its policies, and those that it uses, are enforced only where they were approved.
+    """
 
     name: str
     uses: tuple[str, ...]
     files: Mapping[str, str] = field(repr=False)
+    require_approvals: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -149,6 +167,7 @@ class Bundle:
     parts: tuple[Part, ...] = field(repr=False)
     commit: str | None = None
     warnings: tuple[Diagnostic, ...] = field(default=(), repr=False)
+    approvals: tuple[Approval, ...] = field(default=(), repr=False)
 
     def policy(self, policy_id: str) -> Policy | None:
         """Return a policy by its id."""

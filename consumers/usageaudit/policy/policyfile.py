@@ -209,7 +209,8 @@ def read_exceptions(
         if name in found:
             context.report.error(node.place, f"exception {name} is here twice", "give each an id of its own")
         elif name and when is not None and expires is not None:
-            found[name] = PolicyException(name, when, approved_by, reason, expires)
+            place = node.place
+            found[name] = PolicyException(name, when, approved_by, reason, expires, place.file.name, place.line)
     return tuple(found.values())
 
 

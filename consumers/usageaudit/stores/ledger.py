@@ -63,6 +63,15 @@ _REJECTED = (
 _BUNDLE = """INSERT INTO bundles_log (hash, name, archive, loaded_by, loaded_at, git_commit)
 SELECT {hash:String}, {name:String}, {archive:String}, {loaded_by:String}, now64(3, 'UTC'), {git_commit:String}
 WHERE (SELECT count() FROM bundles_log WHERE hash = {hash:String}) = 0"""
+_APPROVALS = """INSERT INTO policy_approvals_log (bundle, policy_id, policy_version, digest, approved_by, reason,
+    approved_at, current, recorded_at)
+SELECT {bundle:String}, policy_id, policy_version, digest, approved_by, reason,
+    fromUnixTimestamp64Micro(date, 'UTC'), current, now64(3, 'UTC')
+FROM (SELECT 1)
+ARRAY JOIN {policies:Array(String)} AS policy_id, {versions:Array(UInt32)} AS policy_version,
+    {digests:Array(String)} AS digest, {names:Array(String)} AS approved_by, {reasons:Array(String)} AS reason,
+    {dates:Array(Int64)} AS date, {current:Array(UInt8)} AS current
+WHERE (SELECT count() FROM policy_approvals_log WHERE bundle = {bundle:String}) = 0"""
 _FINDING = """INSERT INTO findings_log (finding_id, kind, effect, policy_id, policy_version, bundle, severity,
     window_start, window_end, group_key, event_refs, message, created)
 SELECT {finding_id:String}, {kind:String}, {effect:String}, {policy_id:String}, {policy_version:UInt32},
@@ -81,6 +90,32 @@ class BundleToKeep(Protocol):
     @property
     def commit(self) -> str | None: ...  # noqa: D102
     def archive(self) -> bytes: ...  # noqa: D102
+
+
+class ApprovalOfPolicy(Protocol):
+    """Who approved a policy, which meaning of it, why, and when, in microseconds since 1970."""
+
+    @property
+    def policy_id(self) -> str: ...
+    @property
+    def version(self) -> int: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def approved_by(self) -> str: ...
+    @property
+    def reason(self) -> str: ...
+    @property
+    def date(self) -> int: ...
+
+
+class ApprovalToKeep(Protocol):
+    """An approval in a bundle; `current` says whether the policy still means there what was approved."""
+
+    @property
+    def approval(self) -> ApprovalOfPolicy: ...
+    @property
+    def current(self) -> bool: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +221,25 @@ class Ledger:
                 "archive": bundle.archive(),
                 "loaded_by": loaded_by,
                 "git_commit": bundle.commit or "",
+            },
+        )
+
+    def keep_approvals(self, bundle_hash: str, approvals: Sequence[ApprovalToKeep]) -> None:
+        """Keep the approvals of a bundle, once and all together."""
+        if not approvals:
+            return
+        found = [one.approval for one in approvals]
+        self._store.execute(
+            _APPROVALS,
+            {
+                "bundle": bundle_hash,
+                "policies": [one.policy_id for one in found],
+                "versions": [one.version for one in found],
+                "digests": [one.digest for one in found],
+                "names": [one.approved_by for one in found],
+                "reasons": [one.reason for one in found],
+                "dates": [one.date for one in found],
+                "current": [int(one.current) for one in approvals],
             },
         )
 

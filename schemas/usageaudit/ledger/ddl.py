@@ -126,7 +126,7 @@ FINDINGS_LOG = Table(
     row="a finding being appended",
     columns=(
         Field("finding_id", "String", "32 hex digits, the same for the same finding"),
-        Field("kind", "LowCardinality(String)", "what made it: windowed, offset_gap, rejudged …"),
+        Field("kind", "LowCardinality(String)", "what made it: windowed, offset_gap, rejudged, exception_expired …"),
         Field("effect", "LowCardinality(String)", "violation, cleared or notice; only the first is a violation"),
         Field("policy_id", "LowCardinality(String)", "policy, as pack/clause; empty where none is behind it"),
         Field("policy_version", "UInt32", "its version"),
@@ -142,6 +142,25 @@ FINDINGS_LOG = Table(
     order_by="(finding_id, created)",
 )
 
+POLICY_APPROVALS_LOG = Table(
+    name="policy_approvals_log",
+    row="an approval of a policy, in a bundle that was loaded",
+    columns=(
+        Field("bundle", "LowCardinality(String)", "hash of the bundle that holds the approval"),
+        Field("policy_id", "LowCardinality(String)", "policy that was approved, as pack/clause"),
+        Field("policy_version", "UInt32", "its version at the time"),
+        Field("digest", "String", "digest of the meaning that was approved"),
+        Field("approved_by", "String", "who approved it", personal=True),
+        Field("reason", "String", "why", personal=True),
+        Field("approved_at", "DateTime64(6, 'UTC')", "when"),
+        Field(
+            "current", "UInt8", "1 where the policy means in this bundle what was approved, 0 where it changed since"
+        ),
+        Field("recorded_at", "DateTime64(3, 'UTC')", "when the bundle was loaded"),
+    ),
+    order_by="(bundle, policy_id, recorded_at)",
+)
+
 SCHEMA_MIGRATIONS = Table(
     name="schema_migrations",
     row="a migration that was applied",
@@ -154,7 +173,10 @@ SCHEMA_MIGRATIONS = Table(
     order_by="version",
 )
 
-TABLES: tuple[Table, ...] = (SCHEMA_MIGRATIONS, LEDGER, FENCE, REJECTED_PAYLOADS, BUNDLES_LOG, FINDINGS_LOG)
+TABLES: tuple[Table, ...] = (
+    *(SCHEMA_MIGRATIONS, LEDGER, FENCE, REJECTED_PAYLOADS, BUNDLES_LOG, FINDINGS_LOG),
+    POLICY_APPROVALS_LOG,
+)
 """Every table, in the order of creation."""
 VIEWS: tuple[View, ...] = (*ROW_VIEWS, *AGGREGATE_VIEWS)
 """Every view, each after those it reads from."""

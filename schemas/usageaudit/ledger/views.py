@@ -173,7 +173,7 @@ FINDINGS = View(
     row="a finding: what belongs to no single record, such as an offset gap",
     columns=(
         Output("finding_id", "String", "32 hex digits, the same for the same finding"),
-        Output("kind", "String", "what made it: windowed, offset_gap, rejudged …"),
+        Output("kind", "String", "what made it: windowed, offset_gap, rejudged, exception_expired …"),
         Output("effect", "String", "violation, cleared or notice; only violations are listed in `violations`"),
         Output("policy_id", "String", "policy, as pack/clause; empty where none is behind it"),
         Output("policy_version", "UInt32", "its version"),
@@ -205,5 +205,30 @@ BUNDLES = View(
     notes="A bundle that was loaded several times is one row: the first. Each load is a row of `bundles_log`.",
 )
 
-ROW_VIEWS: tuple[View, ...] = (USAGE_EVENTS, STREAM_RECORDS, REJECTS, FINDINGS, BUNDLES, VIOLATIONS, INDETERMINATES)
+POLICY_APPROVALS = View(
+    name="policy_approvals",
+    row="an approval of a policy, in each bundle that holds it",
+    columns=(
+        Output("bundle", "String", "hash of the bundle, as `usage_events.bundle` names it"),
+        Output("policy_id", "String", "policy that was approved, as pack/clause"),
+        Output("policy_version", "UInt32", "its version at the time"),
+        Output("digest", "String", "digest of the meaning that was approved, as `usageaudit policy lock` writes it"),
+        Output("approved_by", "String", "who approved it", personal=True),
+        Output("reason", "String", "why", personal=True),
+        Output("approved_at", "DateTime64(6, 'UTC')", "when"),
+        Output(
+            "current", "UInt8", "1 where the policy means in this bundle what was approved, 0 where it changed since"
+        ),
+        Output("recorded_at", "DateTime64(3, 'UTC')", "when the bundle was first loaded with it"),
+    ),
+    source="FROM policy_approvals_log\nORDER BY recorded_at\n"
+    "LIMIT 1 BY bundle, policy_id, policy_version, digest, approved_by, reason, approved_at",
+    notes="Approvals stand in `approvals.yaml` of a bundle, which keeps the old ones: with `current = 1` those remain"
+    " that speak of what the policy means in that bundle.",
+)
+
+ROW_VIEWS: tuple[View, ...] = (
+    *(USAGE_EVENTS, STREAM_RECORDS, REJECTS, FINDINGS, BUNDLES, VIOLATIONS, INDETERMINATES),
+    POLICY_APPROVALS,
+)
 """The views of this file, each after those it reads from."""

@@ -352,7 +352,7 @@ def test_hash_is_that_of_the_content(tmp_path: Path) -> None:
         "lists.yaml": "x: [a]\n",
         "registry.yaml": "app: {owner: o}\n",
         "policy.lock": "x",
-        "approvals.yaml": "y: z",
+        "approvals.yaml": "[]",
     }
     original = load_bundle([write(tmp_path / "one", files)]).hash
     assert len(bytes.fromhex(original)) == 32
