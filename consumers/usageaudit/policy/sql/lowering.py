@@ -119,6 +119,8 @@ class _Lowering:
             operands[1] = Expression(literal(anchored_dot(_text(arguments[1]))))
         if Sort.ZONE in row.parameters:
             operands = [_at(operands[0], zone(_text(arguments[1])))]
+        if row.name in ("in", "[]"):
+            operands = [_sought(operand) for operand in operands]
         return _applied(row.sql, operands)
 
     def _quantified(self, node: Quantified) -> Expression:
@@ -154,6 +156,11 @@ def _constant(node: Const) -> Expression:
     if isinstance(node.value, tuple):
         return Expression(_array(map(literal, node.value), node.type))
     return Expression(literal(node.value))
+
+
+def _sought(operand: Expression) -> Expression:
+    """Return an operand as it is looked for in an array or a map: ClickHouse 25.8 finds no constant '' in theirs."""
+    return Expression("materialize('')") if operand.value == "''" else operand
 
 
 def _variable(element: Element, member: str) -> str:
