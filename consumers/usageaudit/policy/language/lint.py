@@ -64,15 +64,28 @@ def _reason(node: Node) -> str:
             if isinstance(argument, Call) and argument.operator.bounds and argument.operator.name != "size":
                 low, high = argument.operator.bounds
                 return f"{argument.operator.name}() gives {low} to {high}"
-        if node.operator.name == "||" and any(_is(term, "!=") for term in node.arguments):
+        if node.operator.name == "||" and _twice(node, "!="):
             return "whatever the value is, it differs from one of them; did you mean &&?"
-        if node.operator.name == "&&" and any(_is(term, "==") for term in node.arguments):
+        if node.operator.name == "&&" and _twice(node, "=="):
             return "no value is equal to both; did you mean ||?"
+        if node.operator.name == "&&" and (absent := [*filter(None, map(_absence, node.arguments))]):
+            return f"where {absent[0]} is missing, a test of it is unknown"
     return ""
 
 
-def _is(node: Node, name: str) -> bool:
-    return isinstance(node, Call) and node.operator.name == name
+def _twice(node: Call, name: str) -> bool:
+    """Whether two operands compare the same thing by an operator."""
+    tested = [term.arguments[0] for term in node.arguments if isinstance(term, Call) and term.operator.name == name]
+    return len(set(tested)) < len(tested)
+
+
+def _absence(node: Node) -> str:
+    """Return the field that a term asks to be missing, an empty string for any other term."""
+    match node:
+        case Call(operator=row, arguments=(Has(leaves=(leaf,)),)) if row.name == "!":
+            return shown(leaf)
+        case _:
+            return ""
 
 
 def _unguarded(root: Node) -> Iterator[Diagnostic]:

@@ -1,22 +1,27 @@
 """Finds out whether a condition can be true, and whether it can be false, whatever an event holds.
 
-An answer "can't" is certain; "can" only means that no reason against it was found.
+An answer "can't" is certain; "can" only means that no reason against it was found, with a bounded effort.
 """
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
-from math import inf, nextafter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
-from usageaudit.policy.language.tree import Call, Const, Field, Has, Member, Named, Node, Quantified
-from usageaudit.policy.language.types import BOOL, DOUBLE
+from usageaudit.policy.language.demands import COMPARE, MIRRORED, Demand, Effort, demand, some_value
+from usageaudit.policy.language.tree import Call, Const, Field, Has, ListOf, Member, Named, Node, Quantified
+from usageaudit.policy.language.types import BOOL
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
-    from usageaudit.policy.language.tree import Scalar
+MAX_CHOICES = 64
+"""How many ways to make a condition true are looked at; with more, it is said that one of them works."""
+MAX_EFFORT = 50_000
+"""How many terms are looked at for one condition, each time counted; what is left then is said to be possible."""
+
+Term = tuple[Node, bool]
+"""A truth, and whether it must be false rather than true."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,41 +32,12 @@ class Possible:
     false: bool = True
 
 
-_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
-_MIRRORED = {"==": "==", "!=": "!=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
-
-
-@dataclass(frozen=True, slots=True)
-class _Demand:
-    """What a term asks of the value of a node: `holds(value, constant)`, or that it does not where `negated`."""
-
-    of: Node
-    compare: Callable[[Any, Any], bool]
-    constant: object
-    negated: bool
-
-    def accepts(self, value: object) -> bool:
-        return self.compare(value, self.constant) is not self.negated
-
-    def landmarks(self) -> Iterator[Scalar]:
-        """Yield values around which the answer may change."""
-        constants = self.constant if isinstance(self.constant, frozenset) else (self.constant,)
-        for constant in cast("tuple[Scalar, ...]", constants):
-            yield from _around(constant, double=self.of.type == DOUBLE)
-
-
 class Possibilities:
     """Answers for the nodes of one tree; each is looked at once."""
 
     def __init__(self) -> None:
         self._known: dict[int, Possible] = {}
+        self._effort = Effort(MAX_EFFORT)
 
     def of(self, node: Node) -> Possible:
         """Return whether a truth can be true and can be false."""
@@ -92,99 +68,118 @@ class Possibilities:
             return Possible(inner.false, inner.true)
         if name == "?:":
             results = [self.of(argument) for argument in arguments[1:]]
-            return Possible(any(r.true for r in results), any(r.false for r in results))
-        if name == "&&":
+            true, false = any(r.true for r in results), any(r.false for r in results)
+        elif name == "&&":
             below = [self.of(argument) for argument in arguments]
-            true = all(b.true for b in below) and satisfiable(_terms(node, negated=False))
-            return Possible(true, any(b.false for b in below))
-        if name == "||":
+            true, false = all(b.true for b in below), any(b.false for b in below)
+        elif name == "||":
             below = [self.of(argument) for argument in arguments]
-            false = all(b.false for b in below) and satisfiable(_terms(node, negated=True))
-            return Possible(any(b.true for b in below), false)
-        return _comparison(node)
+            true, false = any(b.true for b in below), all(b.false for b in below)
+        else:
+            true, false = True, True
+        true = true and satisfiable([(node, False)], self._effort)
+        return Possible(true, false and satisfiable([(node, True)], self._effort))
 
 
-def _comparison(node: Call) -> Possible:
-    name, arguments = node.operator.name, node.arguments
-    if name in _COMPARE and arguments[0] == arguments[1]:
-        # A value compared with itself.
-        return Possible(*((True, False) if name in ("==", "<=", ">=") else (False, True)))
-    return Possible(satisfiable([(node, False)]), satisfiable([(node, True)]))
+def satisfiable(terms: Iterable[Term], effort: Effort | None = None) -> bool:
+    """Whether values can be found that make all terms what they must be; False is certain."""
+    return _Search(effort or Effort(MAX_EFFORT)).some_way(list(terms), [])
 
 
-def _terms(node: Node, *, negated: bool) -> list[tuple[Node, bool]]:
-    """Return the terms that must all hold for a node to be true (false, where negated); each may itself be negated."""
+class _Search:
+    """Looks for a way to make terms what they must be, going through the alternatives one after another."""
+
+    def __init__(self, effort: Effort) -> None:
+        self._choices = 0
+        self._effort = effort
+
+    def some_way(self, terms: list[Term], literals: list[Term]) -> bool:
+        """Whether terms and literals, which have no alternatives, can all hold."""
+        literals, branching = list(literals), []
+        while terms:
+            node, negated = terms.pop()
+            ways = _ways(node, negated=negated)
+            if not ways:
+                literals.append((node, negated))
+            elif len(ways) == 1:
+                terms.extend(ways[0])
+            else:
+                branching.append((node, negated))
+            if not self._effort.allows(1):
+                return True
+        if not consistent(literals, self._effort):
+            return False
+        self._choices += 1
+        if not branching or self._choices > MAX_CHOICES:
+            return True
+        (node, negated), *rest = sorted(branching, key=lambda term: len(_ways(term[0], negated=term[1])))
+        return any(self.some_way([*way, *rest], literals) for way in _ways(node, negated=negated))
+
+
+def _ways(node: Node, *, negated: bool) -> list[list[Term]]:
+    """Return the ways to make a truth true (false, where negated), each some terms; none of a test of facts."""
     match node:
         case Named(body=body):
-            return _terms(body, negated=negated)
-        case Call(operator=row, arguments=arguments) if row.name == ("||" if negated else "&&"):
-            return [term for argument in arguments for term in _terms(argument, negated=negated)]
+            return [[(body, negated)]]
         case Call(operator=row, arguments=(operand,)) if row.name == "!":
-            return _terms(operand, negated=not negated)
+            return [[(operand, not negated)]]
+        case Call(operator=row, arguments=arguments) if row.name in ("&&", "||"):
+            terms = [(argument, negated) for argument in arguments]
+            return [terms] if (row.name == "||") is negated else [[term] for term in terms]
+        case Call(operator=row, arguments=(condition, then, otherwise)) if row.name == "?:" and node.type == BOOL:
+            return [[(condition, False), (then, negated)], [(condition, True), (otherwise, negated)]]
         case _:
-            return [(node, negated)]
+            return []
 
 
-def satisfiable(terms: list[tuple[Node, bool]]) -> bool:
-    """Whether values can be found that make all terms hold, looking at one node's value at a time."""
-    demands: dict[Node, list[_Demand]] = {}
-    for term, negated in terms:
-        demand = _demand(term, negated=negated)
-        demands.setdefault(demand.of, []).append(demand)
-    return all(_some_value(node, found) for node, found in demands.items())
+def consistent(literals: Sequence[Term], effort: Effort) -> bool:
+    """Whether no two literals exclude each other, and no value is asked for that can't be; False is certain."""
+    missing = {leaf for node, negated in literals if negated and isinstance(node, Has) for leaf in node.leaves}
+    demands: dict[Node, list[Demand]] = {}
+    orders: dict[tuple[Node, Node], set[int]] = {}
+    for node, negated in literals:
+        if missing and not isinstance(node, Has) and any(leaf in missing for leaf in _needed(node)):
+            return False
+        if isinstance(node, Has) and not negated and missing.issuperset(node.leaves):
+            return False
+        if (found := _order(node, negated=negated)) is not None:
+            left, right, allowed = found
+            orders.setdefault((left, right), {0} if left == right else {-1, 0, 1}).intersection_update(allowed)
+        asked = demand(node, negated=negated)
+        demands.setdefault(asked.of, []).append(asked)
+    return all(orders.values()) and all(some_value(node, found, effort) for node, found in demands.items())
 
 
-def _demand(term: Node, *, negated: bool) -> _Demand:
-    if isinstance(term, Call) and len(term.arguments) == 2:
-        left, right = term.arguments
-        name = term.operator.name
-        if name in _COMPARE and isinstance(left, Const) and not isinstance(right, Const):
-            left, right, name = right, left, _MIRRORED[name]
-        if name in _COMPARE and isinstance(right, Const):
-            return _Demand(left, _COMPARE[name], right.value, negated)
-        # An empty list of the bundle's is there to be filled: nothing is told from it.
-        if (
-            name == "in"
-            and isinstance(right, Const)
-            and isinstance(right.value, tuple)
-            and (right.value or not right.list_name)
-        ):
-            return _Demand(left, _within, frozenset(right.value), negated)
-    return _Demand(term, operator.eq, True, negated)
+def _needed(node: Node) -> Iterator[Node]:
+    """Yield the fields without which a node is unknown."""
+    match node:
+        case Field() | Member():
+            yield node
+        case Call(operator=row, arguments=arguments) if row.name not in ("&&", "||", "!", "?:"):
+            yield node
+            for argument in arguments:
+                yield from _needed(argument)
+        case ListOf(items=items):
+            for item in items:
+                yield from _needed(item)
+        case Quantified(operand=operand):
+            yield from _needed(operand)
+        case _:
+            return
 
 
-def _within(value: object, values: object) -> bool:
-    return value in cast("frozenset[object]", values)
+_ORDERS = {"==": {0}, "!=": {-1, 1}, "<": {-1}, "<=": {-1, 0}, ">": {1}, ">=": {0, 1}}
 
 
-def _some_value(node: Node, demands: list[_Demand]) -> bool:
-    """Whether a value of a node exists that all demands accept: one of those around their constants then does."""
-    if isinstance(node, Const):
-        return all(demand.accepts(node.value) for demand in demands)
-    bounds = node.operator.bounds if isinstance(node, Call) else None
-    low, high = bounds or (-inf, inf)
-    if bounds:
-        landmarks = [*bounds, *(mark for demand in demands for mark in demand.landmarks())]
-        inside = (mark for mark in landmarks if isinstance(mark, int | float) and low <= mark <= high)
-        return any(all(demand.accepts(mark) for demand in demands) for mark in inside)
-    if node.type == BOOL:
-        return any(all(demand.accepts(value) for demand in demands) for value in (True, False))
-    marks = (mark for demand in demands for mark in demand.landmarks())
-    # An empty list has no landmarks; any other value than its elements is as good as this one.
-    return any(all(demand.accepts(mark) for demand in demands) for mark in (*marks, *_anything(node)))
-
-
-def _around(constant: Scalar, *, double: bool) -> tuple[Scalar, ...]:
-    """Return a constant and the next values of a node's type beside it, and the least of all strings."""
-    if isinstance(constant, bool):
-        return (constant, not constant)
-    if isinstance(constant, str):
-        return (constant, constant + "\0", "")
-    if double or isinstance(constant, float):
-        number = float(constant)
-        return (constant, number, nextafter(number, inf), nextafter(number, -inf))
-    return (constant, constant + 1, constant - 1)
-
-
-def _anything(node: Node) -> tuple[Scalar, ...]:
-    return ("",) if str(node.type) == "string" else (0.5,) if node.type == DOUBLE else (0,)
+def _order(node: Node, *, negated: bool) -> tuple[Node, Node, set[int]] | None:
+    """Return two values that a term compares, and which orders of them it allows; None for any other term."""
+    if not isinstance(node, Call) or node.operator.name not in COMPARE:
+        return None
+    left, right = node.arguments
+    if isinstance(left, Const) or isinstance(right, Const):
+        return None
+    name = node.operator.name
+    if left.span.text > right.span.text:
+        left, right, name = right, left, MIRRORED[name]
+    allowed = _ORDERS[name]
+    return left, right, {-1, 0, 1} - allowed if negated else set(allowed)
