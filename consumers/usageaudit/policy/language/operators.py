@@ -421,7 +421,7 @@ def _macros() -> tuple[Operator, ...]:
                 "False not in [{1.may_be_false} for {x} in {0}]",
                 "op_any([{1.value} for {x} in {0}])",
             ),
-            Sql("[0, NULL, 1][1 + arrayMax({x} -> ifNull({1} * 2, 1), {0})]"),
+            Sql("[0, NULL, 1][1 + arrayMax({x} -> materialize(ifNull({1} * 2, 1)), {0})]"),
             "The condition holds for an element. True as soon as it holds for one, even if it is unknown for others.",
         ),
         Operator(
@@ -434,7 +434,7 @@ def _macros() -> tuple[Operator, ...]:
                 "True in [{1.may_be_false} for {x} in {0}]",
                 "op_all([{1.value} for {x} in {0}])",
             ),
-            Sql("[1, NULL, 0][1 + arrayMax({x} -> ifNull(2 - {1} * 2, 1), {0})]"),
+            Sql("[1, NULL, 0][1 + arrayMax({x} -> materialize(ifNull(2 - {1} * 2, 1)), {0})]"),
             "The condition holds for each element. False as soon as it is false for one.",
         ),
         Operator(
