@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from usageaudit.policy.language.diagnostics import MAX_PROBLEMS, InvalidCondition, at
@@ -232,6 +233,8 @@ class _Checker:
         known = tuple(argument for argument in arguments if argument is not None)
         if len(known) < len(arguments):
             return None
+        if tree.name == "in":
+            known = _with_list_typed(*known)
         types = tuple(argument.type for argument in known)
         row = next((row for row in rows if _accepts(row, types)), None)
         if row is None:
@@ -306,6 +309,13 @@ def _rows(tree: CallSyntax) -> tuple[Operator, ...]:
         return overloads(tree.name)
     styles = ("method", "either") if tree.method else ("function", "either", "infix", "prefix", "ternary")
     return tuple(row for row in overloads(tree.name) if row.style in styles and len(row.parameters) == count)
+
+
+def _with_list_typed(element: Node, container: Node) -> tuple[Node, Node]:
+    """Return the operands of `in`; a list without elements is one of whatever is looked for."""
+    if isinstance(container, Const) and container.value == () and element.type.scalar:
+        return element, replace(container, type=list_of(element.type))
+    return element, container
 
 
 def _accepts(row: Operator, types: tuple[Type, ...]) -> bool:

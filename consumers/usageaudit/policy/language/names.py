@@ -74,7 +74,7 @@ class Names:
 
     def _field(self, chain: Path, span: Span) -> Node | ObjectAt | Unknown:
         schema = self.schema
-        for end in range(1, len(chain) + 1):
+        for end in range(len(chain), 0, -1):
             leaf = schema.leaves.get(chain[:end])
             if leaf is None:
                 continue
