@@ -1,4 +1,4 @@
-"""What the servers are made of: pinned packages, each downloaded once into a cache outside the repository.
+"""What the servers and other tests are made of: pinned packages, downloaded once into a cache outside the repository.
 
 The cache is `$USAGEAUDIT_TEST_CACHE`, else `$XDG_CACHE_HOME/usageaudit-tests`, else `~/.cache/usageaudit-tests`. The
 packages come through `mvn`, `pip` and `npm` as they are configured on the machine.
@@ -101,7 +101,12 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "usageaudit-tests"
 
 
-def _run(command: Sequence[str | Path], cwd: Path) -> None:
+def run(command: Sequence[str | Path], cwd: Path) -> None:
+    """Run a package client in a folder.
+
+    Raises:
+        UnavailableError: it failed, or took too long; what it said last is in the message.
+    """
     try:
         done = subprocess.run(
             command, cwd=cwd, capture_output=True, text=True, errors="replace", timeout=DOWNLOAD_TIMEOUT_S, check=False
@@ -119,17 +124,13 @@ def _shown(command: Sequence[str | Path]) -> str:
 
 def _fetch_kafka(folder: Path) -> None:
     (folder / "pom.xml").write_text(POM, encoding="utf-8")
-    _run(
-        ["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs", "-DincludeScope=runtime"], folder
-    )
+    run(["mvn", "-q", "-B", "dependency:copy-dependencies", "-DoutputDirectory=libs", "-DincludeScope=runtime"], folder)
 
 
 def _fetch_clickhouse_lts(folder: Path) -> None:
     # Unpacked, never installed: it is an older version of a package that the project itself uses. The wheel serves
     # every Python 3 from 3.8 on, whichever one downloads it.
-    _run(
-        [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "chdb==3.7.2"], folder
-    )
+    run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:", "chdb==3.7.2"], folder)
     (wheel,) = folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(
@@ -139,7 +140,7 @@ def _fetch_clickhouse_lts(folder: Path) -> None:
 
 
 def _fetch_clickhouse_latest(folder: Path) -> None:
-    _run(["npm", "pack", "--silent", "@chdb/lib-linux-x64-gnu@26.7.3-stable.1"], folder)
+    run(["npm", "pack", "--silent", "@chdb/lib-linux-x64-gnu@26.7.3-stable.1"], folder)
     (tarball,) = folder.glob("*.tgz")
     with tarfile.open(tarball) as archive:
         archive.extract("package/libchdb.so", folder, filter="data")
