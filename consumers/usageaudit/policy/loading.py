@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from usageaudit.policy.approvals import read_approvals
+from usageaudit.policy.doubts import Doubts
 from usageaudit.policy.fields import Fields
 from usageaudit.policy.folders import FOLDERS, MANIFEST, OVERRIDES, git_commit
 from usageaudit.policy.gathering import Gathering
@@ -60,6 +61,9 @@ def assemble(sources: tuple[str, ...], found: dict[str, Loaded], report: Report,
         policies.override(loaded)
     approvals = read_approvals(parts, report)
     report.raise_errors()
+    doubts = Doubts(lists, registry, report)
+    policies.doubt(doubts)
+    doubts.of_lists(parts)
     return Bundle(
         name="+".join(sources),
         hash=hash_of(loaded.part for loaded in parts),
@@ -87,6 +91,11 @@ class _Policies:
         """Return the policies by id."""
         return tuple(self._policies[name] for name in sorted(self._policies))
 
+    def doubt(self, doubts: Doubts) -> None:
+        """Look for what is doubtful in the policies."""
+        for policy in self.all():
+            doubts.of_policy(policy, self._places[policy.id])
+
     def read(self, loaded: Loaded) -> None:
         """Read the policies of a part, and their tests."""
         before = set(self._policies)
@@ -105,12 +114,14 @@ class _Policies:
 
     def _read_one(self, tree: Node, pack: str) -> None:
         policy = read_policy(tree, pack, self._context)
-        name = policy.id if policy is not None else _id_in(tree)
+        written = _id_in(tree)
+        name = policy.id if policy is not None else written.text if written is not None else ""
+        place = written.place if written is not None else tree.place
         if name in self._places:
             first = self._places[name]
-            self._report.error(tree.place, f"policy {name} is here twice", f"first in {first.file.name}")
+            self._report.error(place, f"policy {name[:120]} is here twice", f"first in {first.file.name}")
         elif name:
-            self._places[name] = tree.place
+            self._places[name] = place
             if policy is not None:
                 self._policies[name] = policy
 
@@ -155,10 +166,10 @@ class _Policies:
         )
 
 
-def _id_in(tree: Node) -> str:
-    """Return the id that a file with errors gives its policy, empty where it gives none."""
+def _id_in(tree: Node) -> Scalar | None:
+    """Return the id that a file gives its policy, None where it gives none."""
     entries = tree.entries if isinstance(tree, Mapping) else ()
-    return next((value.text for key, value in entries if key.text == "id" and isinstance(value, Scalar)), "")
+    return next((value for key, value in entries if key.text == "id" and isinstance(value, Scalar)), None)
 
 
 def hash_of(parts: Iterable[Part]) -> str:

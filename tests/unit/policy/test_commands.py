@@ -76,7 +76,8 @@ def test_check_shows_warnings_and_ends_with_0(command: Callable[..., tuple[int, 
     write(Path("b"), {"bundle.yaml": "name: b", "policies/a.yaml": policy("actor.sector != 'x'", pack="b")})
     code, output, errors = command("check", "b")
     assert code == 0
-    assert json.loads(output)["warnings"] == 1
+    assert json.loads(output)["warnings"] == 2
+    assert "warning: the policy has no test" in errors
     assert "b/policies/a.yaml:4:" in errors
 
 

@@ -189,7 +189,7 @@ def test_broken_list_file_does_not_make_its_lists_unknown() -> None:
 
 def test_warnings_do_not_refuse_a_bundle() -> None:
     """What is only doubtful is kept as a warning with its place."""
-    bundle = bundle_of(policy('actor.sector != "x"'))
+    bundle = bundle_of(policy('actor.sector != "x"', stage="retired"))
     [warning] = bundle.warnings
     assert warning.severity == "warning"
     assert warning.file == "test/policies/0000.yaml"
@@ -226,7 +226,7 @@ def test_unknown_pack_is_refused_with_the_packs_there_are() -> None:
 
 def test_file_beside_the_others_that_is_not_read_is_a_warning(tmp_path: Path) -> None:
     """A misspelt lists.yaml would silently be left out, so it is named; hidden files and other kinds are not."""
-    folder = _folder(tmp_path / "b", "b", policy(pack="b"), list="a: [x]")
+    folder = _folder(tmp_path / "b", "b", policy(pack="b", stage="retired"), list="a: [x]")
     write(folder, {".hidden.yaml": "x", "README.md": "x", "policies/.draft.yaml": "[", "policies/notes.txt": "["})
     [warning] = load_bundle([folder]).warnings
     assert (warning.file, warning.hint) == (f"{folder}/list.yaml", "did you mean lists.yaml?")
