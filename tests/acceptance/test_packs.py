@@ -11,7 +11,7 @@ from hypothesis import given, settings
 
 from tests.strategies import event_data, times
 from tests.unit.policy.bundles import data_of
-from tests.unit.policy.clauses import AFTER, BEFORE, DOMAIN
+from tests.unit.policy.clauses import AFTER, BEFORE, DOMAIN, data_with, variations
 from usageaudit.policy import compile_judge, explain_event, load_bundle
 from usageaudit.policy.folders import shipped_packs
 from usageaudit.policy.testing import run_tests
@@ -80,24 +80,9 @@ def test_scenarios_give_the_verdicts_of_the_given_file(pack: Bundle, test_data: 
         assert {(name, field) for name, one in found.items() for field in one.missing_fields} == missing
 
 
-def _data(facts: Facts) -> Any:
-    data: dict[str, Any] = {"model": {"provider": "azure.ai.openai", "name": "gpt-4-turbo"}, "actor": {"id": "a"}}
-    for name, value in facts.items():
-        *parents, last = name.split(".")
-        below = data
-        for parent in parents:
-            below = below.setdefault(parent, {})
-        below[last] = value
-    return data_of(**data)
-
-
-def _variations(fields: tuple[str, ...], **values: list[Any]) -> list[dict[str, Any]]:
+def _variations(fields: tuple[str, ...], **values: list[Any]) -> list[Facts]:
     """Return facts with every combination of the values of some fields, each of which may also be left out."""
-    choices = [[..., *values.get(name, DOMAIN.get(name, []))] for name in fields]
-    return [
-        {name: value for name, value in zip(fields, combination, strict=True) if value is not ...}
-        for combination in itertools.product(*choices)
-    ]
+    return variations(**{name: values.get(name, DOMAIN.get(name, [])) for name in fields})
 
 
 PARTIES = ("actor.sector", "actor.jurisdiction", "actor.on_behalf_of.sector", "actor.on_behalf_of.jurisdiction")
@@ -141,7 +126,7 @@ def test_every_variation_gets_the_verdict_of_the_clause_in_plain_python(pack: Bu
     time, clauses = PERIODS[period]
     oracle: Clause | None = clauses.get(clause)
     for facts in VARIATIONS[clause]:
-        found = _explained(pack, _data(facts), time)[clause]
+        found = _explained(pack, data_with({**facts, "model.provider": "azure.ai.openai"}), time)[clause]
         expected = "not_applicable" if oracle is None else oracle.verdict(facts)
         assert found.verdict == expected, facts
         if oracle is not None and expected == "indeterminate":

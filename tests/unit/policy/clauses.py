@@ -1,15 +1,17 @@
-"""The clauses of the code of conduct written down a second time, in plain Python and without the policy language.
+"""Clauses written down a second time, in plain Python and without the policy language; here the code of conduct's.
 
 A clause is a two-valued function of an event in which everything is known. An event that leaves facts out stands for
 all events that fill them in: it violates the clause where all of them do, keeps it where none does, and is undecided
-otherwise.
+otherwise. It is beyond the clause where none of them is within its reach.
 """
 
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from tests.unit.policy.bundles import data_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -36,16 +38,29 @@ SENSITIVE = (
 )
 
 
+DECLARED = "declared"
+"""The key under which facts that were filled in keep the names of those that the event itself declared."""
+
+
+def _anywhere(_: Facts) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Clause:
-    """A clause: the fields that it depends on, and whether a completely known event violates it."""
+    """A clause: the fields that it depends on, and whether it reaches a completely known event, which violates it."""
 
     reads: tuple[str, ...]
     violated: Callable[[Facts], bool]
+    reached: Callable[[Facts], bool] = _anywhere
+    domain: Mapping[str, Sequence[Any]] = field(default_factory=lambda: DOMAIN)
 
     def verdict(self, facts: Facts) -> str:
         """Return the verdict of an event that may leave facts out."""
-        found = {self.violated(whole) for whole in self._completed(facts)}
+        wholes = list(self._completed(facts))
+        if not any(map(self.reached, wholes)):
+            return "not_applicable"
+        found = set(map(self._found, wholes))
         return "indeterminate" if len(found) == 2 else "violation" if found == {True} else "ok"
 
     def deciding(self, facts: Facts) -> set[str]:
@@ -54,10 +69,13 @@ class Clause:
             name
             for name in self._open(facts)
             if any(
-                len({self.violated({**whole, name: value}) for value in DOMAIN[name]}) == 2
+                len({self._found({**whole, name: value}) for value in self.domain[name]}) == 2
                 for whole in self._completed(facts)
             )
         }
+
+    def _found(self, whole: Facts) -> bool:
+        return self.reached(whole) and self.violated(whole)
 
     def _open(self, facts: Facts) -> list[str]:
         """Return the names left out; of a party to act for that is not there nothing is left out."""
@@ -69,8 +87,33 @@ class Clause:
 
     def _completed(self, facts: Facts) -> Iterator[Facts]:
         absent = self._open(facts)
-        for values in itertools.product(*(DOMAIN[name] for name in absent)):
-            yield {**facts, **dict(zip(absent, values, strict=True))}
+        for values in itertools.product(*(self.domain[name] for name in absent)):
+            yield {**facts, DECLARED: frozenset(facts), **dict(zip(absent, values, strict=True))}
+
+
+def data_with(facts: Facts) -> Any:
+    """Return the data of an event with these facts."""
+    data: dict[str, Any] = {}
+    for name, value in facts.items():
+        *parents, last = name.split(".")
+        below = data
+        for parent in parents:
+            below = below.setdefault(parent, {})
+        below[last] = value
+    return data_of(**data)
+
+
+def variations(**choices: Sequence[Any]) -> list[Facts]:
+    """Return facts with every combination of values of some fields, each of which may also be left out.
+
+    In the names of fields two underscores stand for a dot; what is a mapping among the values are facts of its own.
+    """
+    named = [[{}, *_choices(name.replace("__", "."), values)] for name, values in choices.items()]
+    return [dict(itertools.chain.from_iterable(map(dict.items, one))) for one in itertools.product(*named)]
+
+
+def _choices(name: str, values: Sequence[Any]) -> list[Facts]:
+    return [value if isinstance(value, dict) else {name: value} for value in values]
 
 
 def acts_for_another(facts: Facts) -> bool:
