@@ -85,5 +85,5 @@ def _registered(name: str, registry: Mapping[str, RegistryEntry]) -> Stored:
     place = f"transform(toString(application_name), [{apps}], range(1, {len(entries) + 1}), 0)"
     if several:
         values = ", ".join(f"[{', '.join(map(literal, value))}]" for value in entries.values())
-        return Stored(f"[{values}][{place}]", f"{place} > 0")
+        return Stored(f"CAST([{values}], 'Array(Array(String))')[{place}]", f"{place} > 0")
     return Stored(f"[{', '.join(map(literal, entries.values()))}, NULL][{place}]")

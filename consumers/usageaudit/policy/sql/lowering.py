@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from usageaudit.policy.language import (
     BOOL,
     DOUBLE,
+    DURATION,
     INT,
     MAP,
     STRING,
+    TIMESTAMP,
     Call,
     Condition,
     Const,
@@ -155,6 +157,8 @@ class _Lowering:
 def _constant(node: Const) -> Expression:
     if isinstance(node.value, tuple):
         return Expression(_array(map(literal, node.value), node.type))
+    if node.type in _WHOLE:
+        return Expression(f"toInt64({node.value})")
     return Expression(literal(node.value))
 
 
@@ -170,8 +174,14 @@ def _variable(element: Element, member: str) -> str:
 _EMPTY = {STRING: "emptyArrayString()", DOUBLE: "emptyArrayFloat64()", BOOL: "emptyArrayUInt8()"}
 
 
+_WHOLE = (INT, TIMESTAMP, DURATION)
+"""Types whose values are Int64: a shorter constant would be of another type, and so would what is computed with it."""
+
+
 def _array(values: Iterable[str], kind: Type) -> str:
     listed = ", ".join(values)
+    if listed and kind.element in _WHOLE:
+        return f"CAST([{listed}], 'Array(Int64)')"
     return f"[{listed}]" if listed else _EMPTY.get(kind.element or STRING, "emptyArrayInt64()")
 
 
