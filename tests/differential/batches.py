@@ -70,7 +70,7 @@ class Batch:
         for name, answers in (("the judge", self.judged()), ("SQL", self.sql.ask(conditions))):
             for text, ours, theirs in zip(self.conditions, truths, answers, strict=True):
                 if ours != theirs:
-                    at = next(at for at, truth in enumerate(ours) if truth is not theirs[at])
+                    at = next(at for at, truth in enumerate(ours) if truth != theirs[at])
                     raise AssertionError(self.report(name, Case(text, self.samples[at])))
         return truths
 
@@ -78,6 +78,8 @@ class Batch:
         """Return the smallest case like this one on which Python and another side disagree, with both values."""
         small = reduced(case, lambda one: len(set(self.answers(one, name))) > 1)
         ours, theirs = self.answers(small, name)
+        if ours == theirs:
+            small, theirs = case, "something else, but only beside other events"
         event = json.dumps(small.sample.data, ensure_ascii=False)
         times = f"event.time {small.sample.time} us, record.time {small.sample.record_time} ms"
         entry = self.world.registry.get(small.sample.data["application"]["name"])

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from usageaudit.cloudevents import decode
+from usageaudit.errors import QueryError
 from usageaudit.pipeline.judging import judge_records
 from usageaudit.policy import SCHEMA, compile_judge
 from usageaudit.policy.python import Constants, execute, local, lower
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
     from usageaudit.stores.port import Store
     from usageaudit.verdicts import Verdicts
 
-Truth = bool | None
+Truth = bool | None | str
+"""True, false or unknown; of an expression that the engine refuses, why."""
 _LONGEST_QUERY = 200_000
 """Conditions are asked for in queries of at most so many characters; the engine reads 262,144."""
 
@@ -97,6 +99,7 @@ class SqlSide:
 
     store: Store
     registry: Mapping[str, RegistryEntry]
+    count: int = 0
 
     def fill(self, samples: Sequence[Sample]) -> None:
         """Put events into the ledger in place of those that were there; their offsets are their numbers."""
@@ -106,6 +109,7 @@ class SqlSide:
         epoch = ledger.fence(partition, "differential")
         judged = judge_records([sample.record(number) for number, sample in enumerate(samples)], _clean)
         assert judged.accepted == len(samples)
+        self.count = len(samples)
         ledger.record(judged.block, partition, epoch, 1, bundle="")
 
     def ask(self, conditions: Sequence[Condition]) -> list[list[Truth]]:
@@ -115,12 +119,18 @@ class SqlSide:
 
     def ask_sql(self, expressions: Sequence[str]) -> list[list[Truth]]:
         """Return the same for SQL expressions."""
-        answers: list[list[Truth]] = []
-        for part in _parts(expressions):
-            listed = ", ".join(f"({expression}) AS c{number}" for number, expression in enumerate(part))
+        return [answer for part in _parts(expressions) for answer in self._ask(part)]
+
+    def _ask(self, expressions: Sequence[str]) -> list[list[Truth]]:
+        listed = ", ".join(f"({expression}) AS c{number}" for number, expression in enumerate(expressions))
+        try:
             rows = self.store.execute(f"SELECT {listed} FROM ledger WHERE status = 'accepted' ORDER BY offset").rows
-            answers += [[_truth(row[number]) for row in rows] for number in range(len(part))]
-        return answers
+        except QueryError as error:
+            half = len(expressions) // 2
+            if half:
+                return [*self._ask(expressions[:half]), *self._ask(expressions[half:])]
+            return [[str(error)] * self.count]
+        return [[_truth(row[number]) for row in rows] for number in range(len(expressions))]
 
 
 def _truth(value: Any) -> Truth:
