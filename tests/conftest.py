@@ -12,6 +12,7 @@ from typing import NoReturn, TypeVar
 
 import pytest
 
+from tests.conformance.cel.package import CEL_SPEC
 from tests.servers import clickhouse as clickhouse_server
 from tests.servers import kafka as kafka_server
 from tests.servers.clickhouse import ClickHouse, Version
@@ -30,6 +31,7 @@ MARKERS = {
 def pytest_report_header() -> str:
     """Say in one line what the machine lacks, before the tests run."""
     found = [kafka_server.lacking(), clickhouse_server.lacking("25.8"), clickhouse_server.lacking("26.7")]
+    found.append(CEL_SPEC.lacking())
     if not os.environ.get("USAGEAUDIT_TEST_DATA"):
         found.append("USAGEAUDIT_TEST_DATA names no folder of test data")
     return f"lacking on this machine: {'; '.join(reason for reason in found if reason) or 'nothing'}"
