@@ -14,6 +14,7 @@ from tests.strategies import MINIMAL, envelope
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+    from typing import IO
 
 POLICY = """
 id: house/{name}
@@ -71,6 +72,79 @@ def test_a_running_consumer_takes_a_new_bundle_and_refuses_a_broken_one(pair: Pa
             assert consumer.wait(30) == 0
         finally:
             consumer.kill()
+
+
+ROWS = """SELECT event_id, count() AS rows, any(violated) AS violated, any(bundle) AS bundle FROM usage_events
+GROUP BY event_id"""
+BUNDLES = "SELECT hash, extract(archive, 'id: (house/[a-z0-9-]+)') AS policy FROM bundles"
+MIXED = """SELECT count() AS n FROM
+(SELECT batch FROM ledger GROUP BY topic, partition, epoch, batch HAVING uniq(bundle) > 1)"""
+EARLY = "SELECT count() AS n FROM ledger AS l JOIN bundles AS b ON b.hash = l.bundle WHERE b.loaded_at > l.ingest_time"
+
+
+def test_bundles_change_while_events_stream_through(pair: Pair) -> None:
+    """However often the policies are loaded anew, each event is judged once, by the bundle that its row names.
+
+    Every fifth bundle is broken. No batch is of two bundles, and each bundle is in the store before its first row.
+    """
+    house, reloads, chunk = pair.folder / "house", 25, 40
+    _write_bundle(house, "v0")
+    running = Pair(pair.stream, pair.store, pair.folder, policies=str(house))
+    running.run("migrate")
+    log = (pair.folder / "consumer.log").open("w")
+    environment = {**running.environment, "USAGEAUDIT_BATCH_RECORDS": "16"}
+    with log, _started("consume", running, environment, log) as consumer, _publishing(running) as publisher:
+        try:
+            _send(publisher, range(chunk))
+            _wait(lambda: "partition taken over" in _text(pair))
+            for number in range(1, reloads + 1):
+                _write_bundle(house, f"v{number}")
+                if number % 5 == 0:
+                    (house / "policies" / "only.yaml").write_text("id: [")
+                consumer.send_signal(signal.SIGHUP)
+                _send(publisher, range(number * chunk, (number + 1) * chunk))
+                _wait(lambda number=number: _loads(pair) >= number)  # type: ignore[misc]
+            publisher.communicate(timeout=60)
+            total = (reloads + 1) * chunk
+            _wait(lambda: running.query("SELECT count() AS n FROM usage_events")[0]["n"] >= total)
+            consumer.send_signal(signal.SIGTERM)
+            assert consumer.wait(30) == 0
+        finally:
+            consumer.kill()
+    policies = {row["hash"]: row["policy"] for row in running.query(BUNDLES)}
+    rows = {row["event_id"]: row for row in running.query(ROWS)}
+    assert set(rows) == {f"e-{number}" for number in range(total)}
+    assert [row for row in rows.values() if row["rows"] != 1 or row["violated"] != [policies[row["bundle"]]]] == []
+    assert len({row["bundle"] for row in rows.values()}) > 5
+    assert running.query(MIXED) == running.query(EARLY) == [{"n": 0}]
+
+
+def _started(command: str, pair: Pair, environment: dict[str, str], log: IO[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen([COMMAND, command], env=environment, cwd=pair.folder, stderr=log, stdout=log, text=True)
+
+
+def _publishing(pair: Pair) -> subprocess.Popen[str]:
+    """Start a publisher that publishes what it is sent."""
+    return subprocess.Popen(
+        [COMMAND, "publish", "-"], env=pair.environment, cwd=pair.folder, stdin=subprocess.PIPE, text=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+
+
+def _send(publisher: subprocess.Popen[str], numbers: range) -> None:
+    assert publisher.stdin is not None
+    publisher.stdin.writelines(json.dumps(envelope(MINIMAL, id=f"e-{number}")) + "\n" for number in numbers)
+    publisher.stdin.flush()
+
+
+def _text(pair: Pair) -> str:
+    return (pair.folder / "consumer.log").read_text()
+
+
+def _loads(pair: Pair) -> int:
+    """Return how often the consumer read its policies again, with and without success."""
+    text = _text(pair)
+    return text.count("policies loaded") + text.count("the policies have errors")
 
 
 def test_a_broken_bundle_is_refused_whole(pair: Pair) -> None:

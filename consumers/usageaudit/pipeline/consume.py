@@ -99,6 +99,7 @@ class Consumer:
     _tenures: dict[Partition, Tenure] = field(default_factory=dict)
     _setbacks: dict[Partition, Setback] = field(default_factory=dict)
     _stream_setback: Setback = field(default_factory=Setback)
+    _expiry_setback: Setback = field(default_factory=Setback)
 
     def run(self) -> Counts:
         """Consume until `stop` is set."""
@@ -127,6 +128,7 @@ class Consumer:
         for partition in self._assigned() or ():
             if self._setback(partition).is_over():
                 self._take_over(partition)
+        self._report_expired()
         batch = self._poll()
         if batch is not None:
             self._process(batch)
@@ -156,6 +158,18 @@ class Consumer:
             self._tenures[partition] = take_over(partition, self.stream, self.ledger, self.owner)
         except (StoreUnavailable, OutcomeUnknown, StreamUnavailable) as error:
             self._give_up(partition, "could not take a partition over", str(error))
+
+    def _report_expired(self) -> None:
+        """Report exceptions that have expired, whether or not events come; the store may be away, then later."""
+        if not self._expiry_setback.is_over():
+            return
+        try:
+            self.policies.report_expired(self.ledger)
+        except (StoreUnavailable, OutcomeUnknown) as error:
+            pause = self._expiry_setback.grow()
+            log.warning("could not report an expired exception", cause=str(error), seconds=round(pause, 2))
+        else:
+            self._expiry_setback = Setback()
 
     def _poll(self) -> Batch | None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import getpass
 import os
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from usageaudit.errors import BundleError
+from usageaudit.pipeline.expired import expiry_findings
 from usageaudit.policy import compile_judge, load_bundle
 from usageaudit.policy.approvals import check_approvals, recorded
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 
     from usageaudit.pipeline.judging import Judge
     from usageaudit.policy import Bundle
-    from usageaudit.stores.ledger import Ledger
+    from usageaudit.stores.ledger import Finding, Ledger
 
 log = structlog.get_logger("usageaudit.consumer")
 
@@ -38,12 +40,13 @@ class Policies:
     sources: Sequence[str]
     _in_force: InForce = field(init=False)
     _loaded_by: str = field(init=False)
+    _expiries: list[Finding] = field(init=False)
     _kept: str = ""
     # A plain flag: the lock of an Event is not to be taken by a signal handler that interrupts its owner.
     _reload: bool = False
 
     def __post_init__(self) -> None:
-        self._in_force = _load(self.sources)
+        self._adopt(_load(self.sources))
         self._loaded_by = _user()
 
     def request_reload(self) -> None:
@@ -52,19 +55,39 @@ class Policies:
 
     def current(self, ledger: Ledger) -> InForce:
         """Return what judges the next batch, after the store has its bundle."""
-        if self._reload:
-            self._reload = False
-            self._read_again()
-        if self._kept != self._in_force.bundle.hash:
-            ledger.keep_bundle(self._in_force.bundle, self._loaded_by)
-            ledger.keep_approvals(self._in_force.bundle.hash, recorded(self._in_force.bundle))
-            self._kept = self._in_force.bundle.hash
+        self._read_again()
+        self._keep(ledger)
         return self._in_force
 
+    def report_expired(self, ledger: Ledger) -> None:
+        """Append the findings that exceptions in force have expired since this was last asked."""
+        self._read_again()
+        now = dt.datetime.now(dt.UTC)
+        while self._expiries and self._expiries[-1].window_end <= now:
+            self._keep(ledger)
+            ledger.add_finding(self._expiries[-1])
+            expired = self._expiries.pop()
+            log.warning("an exception has expired", finding=expired.message)
+
+    def _keep(self, ledger: Ledger) -> None:
+        """Keep the bundle and its approvals in the store, once."""
+        bundle = self._in_force.bundle
+        if self._kept != bundle.hash:
+            ledger.keep_bundle(bundle, self._loaded_by)
+            ledger.keep_approvals(bundle.hash, recorded(bundle))
+            self._kept = bundle.hash
+
+    def _adopt(self, in_force: InForce) -> None:
+        self._in_force = in_force
+        self._expiries = expiry_findings(in_force.bundle)
+
     def _read_again(self) -> None:
-        """Take the new bundle whole, or stay with the one in force where it has an error."""
+        """Where it was asked for, take the new bundle whole, or stay with the one in force where it has an error."""
+        if not self._reload:
+            return
+        self._reload = False
         try:
-            self._in_force = _load(self.sources)
+            self._adopt(_load(self.sources))
         except BundleError as error:
             log.error("the policies have errors; the ones in force stay", errors=str(error))
             return

@@ -27,13 +27,19 @@ class Expiring:
     expired: bool
 
 
+def exceptions_in(bundle: Bundle) -> Iterator[tuple[Policy, PolicyException]]:
+    """Yield the exceptions of all policies that are judged, with their policies."""
+    for policy in bundle.policies:
+        if policy.stage in JUDGED:
+            yield from ((policy, exception) for exception in policy.exceptions)
+
+
 def expiring(bundle: Bundle, now: datetime, within: timedelta = SOON) -> Iterator[Expiring]:
-    """Yield the exceptions that have expired at a time, or will within the span, of policies that are judged."""
+    """Yield the exceptions that have expired at a time, or will within the span."""
     moment, horizon = to_micros(now), to_micros(now + within)
-    for policy in (policy for policy in bundle.policies if policy.stage in JUDGED):
-        for exception in policy.exceptions:
-            if exception.expires <= horizon:
-                yield Expiring(policy, exception, expired=exception.expires <= moment)
+    for policy, exception in exceptions_in(bundle):
+        if exception.expires <= horizon:
+            yield Expiring(policy, exception, expired=exception.expires <= moment)
 
 
 def expiry_warnings(bundle: Bundle, now: datetime | None = None) -> tuple[Diagnostic, ...]:
