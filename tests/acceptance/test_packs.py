@@ -149,32 +149,3 @@ def test_provider_of_another_vendor_is_nobodys_concern(pack: Bundle) -> None:
     data = data_of(model={"provider": "mistral_ai"}, purpose={"use_case": "social_scoring"})
     assert {one.verdict for one in explain_event(pack, data, CHANGE)} == {"not_applicable"}
     assert compile_judge(pack)(data, CHANGE) is CLEAN
-
-
-def test_hygiene_without_lists_and_registry_makes_no_noise() -> None:
-    """Where an organisation gave no allow-list and no registry, the policies on them are not applicable."""
-    bundle = load_bundle(["hygiene"])
-    data = data_of(purpose={"use_case": "chat"}, model={"provider": "own", "name": "anything"})
-    found = {one.policy_id: one.verdict for one in explain_event(bundle, data, CHANGE)}
-    for clause in ("model-not-on-allow-list", "use-case-not-approved", "event-time-far-from-record-time"):
-        assert found[f"hygiene/{clause}"] == "not_applicable"
-    assert compile_judge(bundle)(data, CHANGE, CHANGE, "//service", "0190b5c6-9a3e-7b1c-8f57-2f3d5a1c9e70") is CLEAN
-
-
-def test_hygiene_uses_the_lists_and_the_registry_of_who_uses_it(tmp_path: Path) -> None:
-    """A bundle that uses the pack turns its policies on by giving the allow-list and the registry."""
-    (tmp_path / "bundle.yaml").write_text("name: acme\nuses: [hygiene]\n")
-    (tmp_path / "lists.yaml").write_text("allowed_models: [good]\n")
-    (tmp_path / "registry.yaml").write_text("desk: {owner: o, approved_use_cases: [chat]}\n")
-    bundle = load_bundle([tmp_path])
-
-    def violated(name: str, model: str, use_case: str) -> set[str]:
-        data = data_of(application={"name": name}, model={"name": model}, purpose={"use_case": use_case})
-        found = explain_event(bundle, data, CHANGE)
-        return {one.policy_id.removeprefix("hygiene/") for one in found if one.verdict == "violation"}
-
-    assert violated("desk", "good", "chat") == set()
-    assert violated("desk", "bad", "chat") == {"model-not-on-allow-list"}
-    assert violated("desk", "good", "search") == {"use-case-not-approved"}
-    assert violated("other", "good", "search") == set()
-    assert violated("other", "good", "serching") == {"use-case-not-in-vocabulary"}
