@@ -59,11 +59,11 @@ class Policies:
         self._keep(ledger)
         return self._in_force
 
-    def report_expired(self, ledger: Ledger) -> None:
+    def report_expired(self, ledger: Ledger, now: dt.datetime | None = None) -> None:
         """Append the findings that exceptions in force have expired since this was last asked."""
         self._read_again()
-        now = dt.datetime.now(dt.UTC)
-        while self._expiries and self._expiries[-1].window_end <= now:
+        until = now or dt.datetime.now(dt.UTC)
+        while self._expiries and self._expiries[-1].window_end <= until:
             self._keep(ledger)
             ledger.add_finding(self._expiries[-1])
             expired = self._expiries.pop()
