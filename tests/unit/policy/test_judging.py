@@ -236,3 +236,11 @@ def test_text_that_is_no_unicode_is_unknown_to_a_pattern() -> None:
     )
     assert len(compile_judge(bundle)(event, TIME).indeterminate) == 2
     assert [one.verdict for one in explain_event(bundle, event, TIME)] == ["indeterminate"] * 2
+
+
+def test_macro_over_a_list_made_of_an_outer_element_is_judged() -> None:
+    """What is left open by macros within macros is told, whatever list the inner one goes over."""
+    judge = compile_judge(bundle_of(policy("tools.all(t, [t, t.lowerAscii()].exists(u, u == actor.sector))")))
+    (open_,) = judge(data_of(tools=["a"]), TIME).indeterminate
+    assert open_.missing_fields == ("actor.sector",)
+    assert judge(data_of(tools=["a"], actor={"sector": "a"}), TIME).violated
