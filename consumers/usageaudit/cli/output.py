@@ -57,6 +57,11 @@ def print_rows(columns: Sequence[str], rows: Iterable[Sequence[Any]], format: Fo
             _write(_array(_objects(columns, rows)))
 
 
+def table_lines(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> Iterator[str]:
+    """Yield the lines of a table, to be part of a text on stdout."""
+    return (line.rstrip("\n") for line in format_table(columns, rows, width=_width(), bold=_bold()))
+
+
 def print_json(value: Any) -> None:
     """Print one JSON value, indented, on stdout."""
     _write([_safe(orjson.dumps(jsonable(value), option=orjson.OPT_INDENT_2)) + "\n"])

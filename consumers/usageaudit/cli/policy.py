@@ -239,5 +239,5 @@ def _counted(number: int, noun: str) -> str:
     return f"{number:,} {noun[:-1] + 'ies' if noun.endswith('y') else noun + 's'}"
 
 
-# Registers its commands on `policy_app`, so it comes last.
-from usageaudit.cli import lifecycle  # noqa: E402, F401
+# They register their commands on `policy_app`, so they come last.
+from usageaudit.cli import history, lifecycle  # noqa: E402, F401

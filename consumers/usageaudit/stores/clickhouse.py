@@ -143,12 +143,13 @@ class ClickHouseStore:
     def query(self, sql: str, parameters: Parameters | None = None, limits: Limits | None = None) -> Rows:
         """Run one statement of a person, read-only and within limits; see the port."""
         given.check_text(sql, parameters)
+        limits = limits or Limits()
         with self._connected({}), self._failing(dialect.query_failure):
-            formatted, table_functions = self._run(refusals.FORMAT_SQL, {"query": sql}, None).rows[0]
+            formatted, table_functions = self._run(refusals.format_sql(limits), {"query": sql}, None).rows[0]
         statement = given.statement_text(formatted)
         refusals.check_read_only(statement, table_functions)
         parameters = given.checked(statement, parameters)
-        settings = {**dialect.limit_settings(limits or Limits()), "readonly": 1}
+        settings = {**dialect.limit_settings(limits), "readonly": 1}
         with self._connected(settings), self._failing(dialect.query_failure):
             if not parameters:
                 return self._run(sql, None, None)

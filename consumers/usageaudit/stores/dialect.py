@@ -29,6 +29,15 @@ INSERT_SETTINGS: Mapping[str, int | float | str] = {
 }
 """One block stays one data part; and KILL gets hold of an insert whose client went silent within seconds."""
 
+LONG_TEXT_SETTINGS: Mapping[str, int | float | str] = {
+    "max_query_size": 16 * 1024 * 1024,
+    "max_ast_elements": 5_000_000,
+    "max_expanded_ast_elements": 5_000_000,
+    # The same text with other constants comes again and again, and compiling it anew costs more than it saves.
+    "compile_expressions": 0,
+}
+"""What the engine needs to take SQL that was generated from policies, which is longer than what anybody types."""
+
 # Names and numbers: src/Common/ErrorCodes.cpp of ClickHouse.
 _FENCED = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 _FENCE_MESSAGE = "fenced"
@@ -112,6 +121,7 @@ def limit_settings(limits: Limits) -> dict[str, int | float | str]:
         "max_result_rows": limits.result_rows,
         "max_result_bytes": limits.memory_bytes,
         "result_overflow_mode": "throw",
+        **(LONG_TEXT_SETTINGS if limits.long_text else {}),
     }
 
 

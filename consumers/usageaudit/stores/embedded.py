@@ -71,9 +71,10 @@ class EmbeddedStore:
     def query(self, sql: str, parameters: Parameters | None = None, limits: Limits | None = None) -> Rows:
         """Run one statement of a person, read-only and within limits; see the port."""
         given.check_text(sql, parameters)
+        limits = limits or Limits()
         with self._connected(dialect.query_failure) as connection:
             self._name_statement(connection, "")
-            formatted, table_functions = _run(connection, refusals.FORMAT_SQL, {"query": sql}).rows[0]
+            formatted, table_functions = _run(connection, refusals.format_sql(limits), {"query": sql}).rows[0]
         statement = given.statement_text(formatted)
         refusals.check_read_only(statement, table_functions)
         parameters = given.checked(statement, parameters)
@@ -81,7 +82,7 @@ class EmbeddedStore:
         with self._guarded(dialect.query_failure):
             connection = self._open()
             try:
-                _set(connection, {**dialect.limit_settings(limits or Limits()), "readonly": 1})
+                _set(connection, {**dialect.limit_settings(limits), "readonly": 1})
                 return _run(connection, sql, parameters)
             finally:
                 connection.close()

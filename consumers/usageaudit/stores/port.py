@@ -30,11 +30,12 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a person's query may use before it is stopped."""
+    """What a query may use before it is stopped; `long_text` is for SQL that was generated, not typed."""
 
     seconds: float = 60.0
     memory_bytes: int = 2 * 1024**3
     result_rows: int = 1_000_000
+    long_text: bool = False
 
 
 @dataclass(frozen=True, slots=True)

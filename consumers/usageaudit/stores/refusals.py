@@ -12,15 +12,20 @@ import re
 from typing import TYPE_CHECKING
 
 from usageaudit.errors import QueryRefused
+from usageaudit.stores.dialect import LONG_TEXT_SETTINGS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from usageaudit.stores.port import Limits
 
 FORMAT_SQL = (
     "SELECT formatQuerySingleLine({query:String}) AS statement,"
     " (SELECT groupArray(name) FROM system.table_functions) AS table_functions"
 )
 """Has the engine's own parser write a statement in one form: no comments, no heredocs, names quoted one way."""
+
+_LONG_TEXT = f" SETTINGS max_query_size = {LONG_TEXT_SETTINGS['max_query_size']}"
 
 _STATEMENTS = frozenset({"SELECT", "WITH", "SHOW", "DESCRIBE", "EXISTS", "EXPLAIN"})
 _TABLE_FUNCTIONS_THAT_STAY_INSIDE = frozenset(
@@ -58,6 +63,11 @@ _FUNCTIONS_THAT_REACH_OUT = frozenset(
 )
 _OPENING = frozenset("(")
 _TOKEN = re.compile(r"'(?:[^'\\]|\\.|'')*'|`((?:[^`\\]|\\.)*)`|([A-Za-z_]\w*)|\S", re.DOTALL)
+
+
+def format_sql(limits: Limits) -> str:
+    """Return FORMAT_SQL for statements within these limits."""
+    return FORMAT_SQL + (_LONG_TEXT if limits.long_text else "")
 
 
 def check_read_only(statement: str, table_functions: Iterable[str]) -> None:

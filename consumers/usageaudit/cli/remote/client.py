@@ -77,6 +77,7 @@ class RemoteStore:
             "seconds": limits.seconds,
             "memory_bytes": limits.memory_bytes,
             "result_rows": limits.result_rows,
+            "long_text": limits.long_text,
         }
         self._connection.settimeout(limits.seconds + GRACE_SECONDS)
         try:

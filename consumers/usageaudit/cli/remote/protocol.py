@@ -1,8 +1,9 @@
 """What goes over the socket: frames of JSON, each behind its length in four bytes, most significant first.
 
-A request is one read-only query: `{version, sql, parameters, seconds, memory_bytes, result_rows}`. The answer is
-`{columns, types}`, any number of `{rows}`, and `{end: number of rows}`; or at any point `{error: {kind, message}}`.
-A connection carries one request after the other. Values that JSON lacks are objects of one member, its name the kind.
+A request is one read-only query: `{version, sql, parameters, seconds, memory_bytes, result_rows, long_text}`. The
+answer is `{columns, types}`, any number of `{rows}`, and `{end: number of rows}`; or at any point `{error: {kind,
+message}}`. A connection carries one request after the other. Values that JSON lacks are objects of one member, its
+name the kind.
 """
 
 from __future__ import annotations

@@ -118,6 +118,7 @@ class QueryServer:
                 seconds=min(float(request["seconds"]), self.most.seconds),
                 memory_bytes=min(int(request["memory_bytes"]), self.most.memory_bytes // MOST_ANSWERED),
                 result_rows=min(int(request["result_rows"]), self.most.result_rows),
+                long_text=bool(request.get("long_text")),
             )
             parameters = {str(name): unpack(value) for name, value in request["parameters"].items()}
             return str(request["sql"]), parameters, limits

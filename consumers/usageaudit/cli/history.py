@@ -1,0 +1,123 @@
+"""`usageaudit policy backtest`: try policies on what was recorded."""
+
+from __future__ import annotations
+
+import difflib
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from usageaudit.cli.examples import examples as shown
+from usageaudit.cli.options import StoreOption  # noqa: TC001  Typer reads the annotations
+from usageaudit.cli.output import FormatOption  # noqa: TC001
+from usageaudit.cli.periods import FromOption, UntilOption, period_of, time_of
+from usageaudit.cli.policy import policy_app
+from usageaudit.cli.settings import settings_of
+from usageaudit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+
+    from usageaudit.cli.settings import Settings
+    from usageaudit.policy import Bundle
+
+SOURCE_HELP = "Shipped pack, folder, or hash of a bundle that the store keeps; several packs and folders with commas."
+
+
+class By(StrEnum):
+    """What the rows of a back-test are."""
+
+    policy = "policy"
+    organization = "organization"
+    application = "application"
+    month = "month"
+    event = "event"
+
+
+PolicyOption = Annotated[
+    list[str] | None,
+    typer.Option("--policy", metavar="ID", help="Only this policy, as pack/clause; may be given several times."),
+]
+ExamplesOption = Annotated[
+    int, typer.Option("--examples", metavar="N", min=0, max=100, help="Events to show of each change of a verdict.")
+]
+
+
+@policy_app.command(
+    "backtest",
+    epilog=shown(
+        "usageaudit policy backtest ./our-policies",
+        "usageaudit policy backtest ./our-policies --against azure-openai-code-of-conduct --since 2024-05-01",
+        "usageaudit policy backtest ./our-policies --as-of 2026-12-01 --by organization --format csv",
+    ),
+)
+def backtest(
+    context: typer.Context,
+    new: Annotated[str, typer.Argument(metavar="NEW", help=SOURCE_HELP)],
+    against: Annotated[
+        str | None, typer.Option(metavar="OLD", help="Bundle to compare with, named as NEW; by default the record.")
+    ] = None,
+    since: FromOption = None,
+    until: UntilOption = None,
+    as_of: Annotated[
+        str | None,
+        typer.Option("--as-of", metavar="TIME", help="Judge every event by the revisions of NEW in force then."),
+    ] = None,
+    policy: PolicyOption = None,
+    examples: ExamplesOption = 3,
+    by: Annotated[
+        By | None,
+        typer.Option(metavar="WHAT", help="One row for each policy, organization, application, month, event."),
+    ] = None,
+    store: StoreOption = None,
+    format: FormatOption = None,  # noqa: A002
+) -> None:
+    """Say what policies would have found in the record: violations that are added, removed, now indeterminate.
+
+    Recorded events are judged by NEW and compared with what was recorded, or with what OLD makes of them. Drafts of NEW
+    are tried as well, retired policies are not. What an event did not say makes a verdict indeterminate, never clean.
+    Nothing is recorded; `usageaudit policy rejudge` does that.
+    """
+    from usageaudit.cli.access import explaining_missing_tables, reading
+    from usageaudit.cli.changes import print_change
+    from usageaudit.cli.progress import progress
+    from usageaudit.history import backtest as compare
+
+    settings = settings_of(context, store=store)
+    period = period_of(since, until)
+    moment = None if as_of is None else time_of("--as-of", as_of)
+    bundle = bundle_of(new, settings)
+    other = None if against is None else bundle_of(against, settings)
+    check_known(policy or (), [one for one in (bundle, other) if one is not None])
+    with reading(settings) as opened, explaining_missing_tables(opened), progress("judging") as told:
+        found = compare(
+            opened,
+            bundle,
+            other,
+            period,
+            progress=told,
+            as_of=moment,
+            only=policy or (),
+            most_examples=examples,
+        )
+    print_change(found, by, format)
+
+
+def bundle_of(sources: str, settings: Settings) -> Bundle:
+    """Return the bundle of packs and folders separated by commas, or of a hash in the store."""
+    from usageaudit.cli.bundles import bundle_named
+    from usageaudit.policy import load_bundle
+
+    names = [name.strip() for name in sources.split(",") if name.strip()]
+    return load_bundle(names) if len(names) > 1 else bundle_named(sources, settings)
+
+
+def check_known(policies: Iterable[str], bundles: Collection[Bundle]) -> None:
+    """Raise ConfigurationError for a policy that no bundle has."""
+    known = [policy.id for bundle in bundles for policy in bundle.policies]
+    for policy_id in policies:
+        if policy_id not in known:
+            close = difflib.get_close_matches(policy_id, known, n=1)
+            advice = f"did you mean {close[0]}?" if close else "an id is pack/clause"
+            raise ConfigurationError(f"--policy {policy_id}: no such policy; {advice}")
