@@ -3,6 +3,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+CASES ?= 1000000
 BENCH_ARGS ?=
 
 VENV := .venv
@@ -12,11 +13,11 @@ DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench faults wheel
+.PHONY: help demo test check fmt bench differential faults wheel
 .DELETE_ON_ERROR:
 
 help: ## list these verbs
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-6s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "make %-12s  %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(EMBEDDED) ## run the demonstration: nothing else to install or start
 	$(BIN)/usageaudit demo
@@ -37,6 +38,9 @@ fmt: $(DEV) ## format the code and fix what can be fixed
 
 faults: $(DEV) ## kill and pause consumers and stores at every point, the long form
 	USAGEAUDIT_TEST_FAULT_EVENTS=200000 $(BIN)/pytest tests/faults --timeout=1800 $(PYTEST_ARGS)
+
+differential: $(DEV) ## hold the back ends of the policy language against each other, the long form (CASES=5000000)
+	USAGEAUDIT_TEST_DIFFERENTIAL_CASES=$(CASES) $(BIN)/pytest tests/differential --timeout=7200 $(PYTEST_ARGS)
 
 bench: $(DEV) ## run the benchmarks (BENCH_ARGS="--help")
 	$(BIN)/python -m tests.benchmarks $(BENCH_ARGS)

@@ -1,6 +1,6 @@
 """Both back ends give every condition the same value for every event.
 
-A case is one condition on one event. `USAGEAUDIT_TEST_CASES` says how many there are on each store; `make differential`
+A case is one condition on one event. `USAGEAUDIT_TEST_DIFFERENTIAL_CASES` says how many there are on each store; `make differential`
 runs the long form.
 """
 
@@ -20,7 +20,7 @@ from usageaudit.policy.language import OPERATORS
 if TYPE_CHECKING:
     from usageaudit.stores.port import Store
 
-CASES = int(os.environ.get("USAGEAUDIT_TEST_CASES", "50000"))
+CASES = int(os.environ.get("USAGEAUDIT_TEST_DIFFERENTIAL_CASES", "50000"))
 EVENTS = 250
 BATCHES = -(-CASES // (EVENTS * len(OPERATORS)))
 """A batch has a condition for each operator, on each of its events."""
