@@ -101,7 +101,7 @@ def backtest(
             only=policy or (),
             most_examples=examples,
         )
-    print_change(found, by, format)
+    print_change(found, by.value if by else None, format)
 
 
 def bundle_of(sources: str, settings: Settings) -> Bundle:

@@ -87,4 +87,4 @@ def affected(
     check_known(policy or (), [bundle])
     with reading(settings) as opened, explaining_missing_tables(opened), progress("judging") as told:
         found = find(opened, bundle, moment, period, progress=told, only=policy or (), most_examples=examples)
-    print_change(found, by, format)
+    print_change(found, by.value if by else None, format)
