@@ -1,20 +1,23 @@
 """Reads YAML into a tree that knows where everything stands, so that an error can name line and column.
 
-Read is what JSON can hold: mappings, lists and scalars. Anchors, aliases, tags and several documents in one file are
-refused: they make a file say something else than it shows, and aliases let a small file grow without limit. Depth,
-and with it the time that PyYAML takes, is bounded.
+Read is what JSON can hold: mappings, lists and scalars. Anchors, aliases, tags, directives and several documents in one
+file are refused: they make a file say something else than it shows, and aliases let a small file grow without limit.
+Depth, and with it the time that PyYAML takes, is bounded, and so is how many values a bundle has.
 """
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import lru_cache
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
 from usageaudit.policy.language.diagnostics import Diagnostic
 from usageaudit.policy.language.source import Origin
+from usageaudit.policy.report import VALUES
 from usageaudit.policy.scalars import pieces_of
 
 if TYPE_CHECKING:
@@ -27,6 +30,11 @@ MAX_DEPTH = 24
 _LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _BREAK = re.compile("\r\n|[\n\r\x85\u2028\u2029]")
 _RESOLVER: Any = yaml.resolver.Resolver()
+_DIRECTIVE = re.compile("^%[A-Z]", re.MULTILINE)
+_MAX_DIRECTIVES = 10
+"""The parser compares each directive with all before it, and is not given more of them."""
+_COUNTED = 1_000
+"""After how many values they are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,20 +126,30 @@ def read_yaml(file: TextFile, report: Report) -> Node | None:
     return None
 
 
+_NO_DIRECTIVES = ("directives (%YAML, %TAG) are not read", "leave them out")
+
+
 class _Composer:
     """Makes the tree from the parser's events."""
 
     def __init__(self, file: TextFile, report: Report) -> None:
         self._file, self._report = file, report
         self._events: Iterator[Any] = yaml.parse(file.text, Loader=_LOADER)
+        self._values = 0
 
     def document(self) -> Node | None:
         """Read all of the file."""
+        if len(list(islice(_DIRECTIVE.finditer(self._file.text), _MAX_DIRECTIVES + 1))) > _MAX_DIRECTIVES:
+            raise _Refused(Place(self._file).diagnostic(*_NO_DIRECTIVES))
         next(self._events)  # the start of the stream
-        if isinstance(next(self._events), yaml.StreamEndEvent):
+        start = next(self._events)
+        if isinstance(start, yaml.StreamEndEvent):
             self._report.error(Place(self._file), "the file is empty")
             return None
+        if start.version or start.tags:
+            self._refuse(start, *_NO_DIRECTIVES)
         root = self._node(next(self._events), 1)
+        self._report.spend(VALUES, self._values % _COUNTED, lambda: root.place)
         next(self._events)  # the end of the document
         following = next(self._events)
         if not isinstance(following, yaml.StreamEndEvent):
@@ -139,6 +157,9 @@ class _Composer:
         return root
 
     def _node(self, event: Any, depth: int) -> Node:
+        self._values += 1
+        if self._values % _COUNTED == 0:
+            self._report.spend(VALUES, _COUNTED, lambda: self._place(event))
         if isinstance(event, yaml.AliasEvent):
             self._refuse(event, "aliases (*name) are not read", "write the value out")
         if event.anchor is not None:
@@ -155,10 +176,8 @@ class _Composer:
 
     def _scalar(self, event: Any) -> Scalar:
         style = event.style or ""
-        plain = not style
-        tag = _RESOLVER.resolve(yaml.ScalarNode, event.value, (plain, not plain))
         start, end = event.start_mark.index, event.end_mark.index
-        return Scalar(self._place(event), event.value, tag.rsplit(":", 1)[-1], start, end, style)
+        return Scalar(self._place(event), event.value, "str" if style else _plain(event.value), start, end, style)
 
     def _sequence(self, start: Any, depth: int) -> Sequence:
         items: list[Node] = []
@@ -187,6 +206,21 @@ class _Composer:
 
     def _refuse(self, event: Any, message: str, hint: str = "") -> NoReturn:
         raise _Refused(self._place(event).diagnostic(message, hint))
+
+
+def _plain(text: str) -> str:
+    """Return what YAML 1.1 makes of a text without quotes."""
+    return _short(text) if len(text) <= _MAX_SHORT else _resolved(text)
+
+
+def _resolved(text: str) -> str:
+    tag: str = _RESOLVER.resolve(yaml.ScalarNode, text, (True, False))
+    return tag.rsplit(":", 1)[-1]
+
+
+_MAX_SHORT = 32
+_short = lru_cache(maxsize=4096)(_resolved)
+"""Policies say the same words again and again."""
 
 
 def _syntax_error(file: TextFile, error: yaml.YAMLError) -> Diagnostic:

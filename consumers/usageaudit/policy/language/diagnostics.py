@@ -72,6 +72,11 @@ def at(span: Span, severity: Severity, message: str, hint: str = "") -> Diagnost
 
 def _cut(line: str, start: int) -> tuple[str, int]:
     """Return the line without indentation, or a window of it around `start`, and where `start` lies in that."""
+    if len(line) > 4 * _SHOWN:
+        # Of a line of a megabyte only what is near the error is looked at.
+        near = max(0, start - 2 * _SHOWN)
+        dots = "…" if near else ""
+        line, start = dots + line[near : start + 2 * _SHOWN], start - near + len(dots)
     indent = len(line) - len(line.lstrip())
     first = min(indent, start)
     line, start = line[first:].rstrip(), start - first
