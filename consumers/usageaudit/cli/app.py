@@ -74,7 +74,9 @@ COMMANDS: dict[str, Entry] = {
         ),
     ),
     "policy": Entry("usageaudit.cli.policy", "policy_app", "Check, test and explain policies, and try new ones."),
-    "report": Entry("usageaudit.cli.report", "report_app", "Report on the record: whom a change of the policies affects."),
+    "report": Entry(
+        "usageaudit.cli.report", "report_app", "Report on the record: whom a change of the policies affects."
+    ),
     "rejects": Entry("usageaudit.cli.rejects", "rejects_app", "Look at records that could not be decoded."),
     "verify": Entry(
         "usageaudit.cli.verify",
@@ -92,9 +94,7 @@ COMMANDS: dict[str, Entry] = {
         ("usageaudit migrate", "usageaudit migrate --check"),
     ),
     "config": Entry("usageaudit.cli.config", "config_app", "Show the settings in force."),
-    "schema": Entry(
-        "usageaudit.cli.schema", "schema_app", "Print the schemas of events, record and policy files."
-    ),
+    "schema": Entry("usageaudit.cli.schema", "schema_app", "Print the schemas of events, record and policy files."),
 }
 
 

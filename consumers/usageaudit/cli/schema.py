@@ -14,7 +14,7 @@ schema_app = typer.Typer(no_args_is_help=True)
 
 @schema_app.callback()
 def _schema() -> None:
-    """Print the schemas of events and of the record."""
+    """Print the schemas of events, record and policy files."""
 
 
 @schema_app.command("json", epilog=examples("usageaudit schema json > usage-event.schema.json"))
@@ -43,6 +43,22 @@ def example(
     from usageaudit.events.examples import example_events
 
     print_json(example_events()[name])
+
+
+@schema_app.command(
+    "policy",
+    epilog=examples("usageaudit schema policy > policy.schema.json", "usageaudit schema policy bundle"),
+)
+def policy_files(
+    file: Annotated[
+        Literal["policy", "tests", "bundle", "lists", "registry", "overrides", "approvals"],
+        typer.Argument(help="The kind of file."),
+    ] = "policy",
+) -> None:
+    """Print the JSON Schema (draft 7) of a file of a bundle of policies, with which editors complete and check it."""
+    from usageaudit.policy.fileschema import file_schema
+
+    print_json(file_schema(file))
 
 
 @schema_app.command("sql", epilog=examples("usageaudit schema sql"))

@@ -16,6 +16,7 @@ from usageaudit.policy.language import Diagnostic
 from usageaudit.policy.meaning import meaning_of
 from usageaudit.policy.model import Approval
 from usageaudit.policy.report import InvalidBundle
+from usageaudit.policy.shapes import APPROVAL
 from usageaudit.policy.yamltree import Sequence
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from usageaudit.policy.report import Report
     from usageaudit.policy.yamltree import Node
 
-KEYS = ("policy", "version", "digest", "approved_by", "reason", "date")
 _DIGEST = re.compile("[0-9a-f]{64}")
 
 
@@ -50,7 +50,7 @@ def entries(tree: Node, report: Report) -> Iterator[Approval]:
         report.error(tree.place, f"{APPROVALS} is a list of approvals", "`usageaudit policy approve` writes them")
         return
     for node in tree.items:
-        fields = Fields(node, "an approval", KEYS, report)
+        fields = Fields(node, "an approval", APPROVAL, report)
         policy_id, by = fields.text("policy", required=True), fields.text("approved_by", required=True)
         fields.node_of("version", required=True)
         version, reason = fields.integer("version", 1, least=1), fields.text("reason", required=True)

@@ -68,7 +68,8 @@ class Fields:
     def scalar(self, name: str, *, required: bool = False) -> Scalar | None:
         """Return a text with its place, as conditions need it."""
         node = self.node_of(name, required=required)
-        return node if isinstance(node, Scalar) and text_of(node, name, self.report) is not None else None
+        text = text_of(node, name, self.report)  # reports a list or a mapping, too, which would vanish otherwise
+        return node if isinstance(node, Scalar) and text is not None else None
 
     def choice(self, name: str, choices: Iterable[S], default: S, *, required: bool = False) -> S:
         """Return one of a few words."""
@@ -128,12 +129,19 @@ class Fields:
         text = text_of(node, name, self.report)
         if node is None or text is None:
             return 0
-        found = _DURATION.fullmatch(text)
-        if not text or found is None:
+        micros = span(text)
+        if micros is None:
             self.report.error(node.place, f"{name} is a duration such as 30m, 24h or 7d")
-            return 0
-        days, hours, minutes, seconds = (int(group or 0) for group in found.groups())
-        return (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1_000_000
+        return micros or 0
+
+
+def span(text: str) -> int | None:
+    """Return the microseconds of a text such as 24h or 1d12h, None for any other text."""
+    found = _DURATION.fullmatch(text)
+    if not text or found is None:
+        return None
+    days, hours, minutes, seconds = (int(group or 0) for group in found.groups())
+    return (((days * 24 + hours) * 60 + minutes) * 60 + seconds) * 1_000_000
 
 
 def text_of(node: Node | None, name: str, report: Report) -> str | None:

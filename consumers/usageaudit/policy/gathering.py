@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 from usageaudit.policy.fields import Fields
 from usageaudit.policy.folders import LISTS, MANIFEST, read_folder, shipped_packs
 from usageaudit.policy.model import Part
-from usageaudit.policy.policyfile import NAME
 from usageaudit.policy.report import did_you_mean
+from usageaudit.policy.shapes import MANIFEST as MANIFEST_SHAPE
+from usageaudit.policy.shapes import NAME
 from usageaudit.policy.yamltree import Place, Scalar, TextFile, read_yaml
 
 if TYPE_CHECKING:
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
 
     from usageaudit.policy.report import Report
     from usageaudit.policy.yamltree import Node
-
-MANIFEST_KEYS = ("name", "uses", "require_approvals")
 
 
 @dataclass(slots=True)
@@ -70,7 +69,7 @@ class Gathering:
         if key in self._names:
             return self._names[key]
         trees, texts = self._trees(folder, label)
-        manifest = Fields(trees.get(MANIFEST), MANIFEST, MANIFEST_KEYS, self._report)
+        manifest = Fields(trees.get(MANIFEST), MANIFEST, MANIFEST_SHAPE, self._report)
         name = self._name(manifest)
         self._open.append(key)
         uses = [self._used(scalar, folder) for scalar in manifest.texts("uses")]

@@ -18,6 +18,7 @@ from usageaudit.policy.merging import merged_lists, merged_registry
 from usageaudit.policy.model import STAGES, Bundle
 from usageaudit.policy.policyfile import Context, read_alert, read_exceptions, read_policy
 from usageaudit.policy.report import Report, did_you_mean
+from usageaudit.policy.shapes import OVERRIDE
 from usageaudit.policy.testcases import read_cases
 from usageaudit.policy.yamltree import Mapping, Place, Scalar, TextFile
 from usageaudit.verdicts import SEVERITIES
@@ -150,7 +151,7 @@ class _Policies:
                     self._policies[name] = self._changed(self._policies[name], value)
 
     def _changed(self, policy: Policy, node: Node) -> Policy:
-        fields = Fields(node, "an override", ("stage", "severity", "exceptions", "alert"), self._report)
+        fields = Fields(node, "an override", OVERRIDE, self._report)
         exceptions = read_exceptions(fields.items("exceptions"), policy.lets, self._context)
         taken = {exception.id for exception in policy.exceptions}
         for exception in exceptions:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from usageaudit.policy.fields import Fields, number_of, texts_of
 from usageaudit.policy.folders import LISTS, REGISTRY
 from usageaudit.policy.model import RegistryEntry
-from usageaudit.policy.policyfile import WORD
+from usageaudit.policy.shapes import APPLICATION, WORD
 from usageaudit.policy.yamltree import Mapping, Scalar, Sequence
 
 if TYPE_CHECKING:
@@ -67,9 +67,6 @@ def _list_values(key: Scalar, node: Node, report: Report) -> ListValues:
     return tuple(map(float, values)) if any(isinstance(value, float) for value in values) else tuple(values)
 
 
-_ENTRY = ("owner", "team", "sector", "jurisdiction", "approved_use_cases", "data_classes")
-
-
 def merged_registry(parts: Iterable[Loaded], report: Report) -> dict[str, RegistryEntry]:
     """Return the applications of all parts; one may be described by one part only."""
     registry: dict[str, RegistryEntry] = {}
@@ -88,7 +85,7 @@ def merged_registry(parts: Iterable[Loaded], report: Report) -> dict[str, Regist
 
 
 def _registry_entry(node: Node, report: Report) -> RegistryEntry:
-    fields = Fields(node, "an application", _ENTRY, report)
+    fields = Fields(node, "an application", APPLICATION, report)
 
     def texts(name: str) -> tuple[str, ...] | None:
         found = tuple(scalar.text for scalar in fields.texts(name))

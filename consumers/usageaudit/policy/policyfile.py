@@ -21,6 +21,7 @@ from usageaudit.policy.model import (
     Revision,
 )
 from usageaudit.policy.schema import SCHEMA
+from usageaudit.policy.shapes import ALERT, BASIS, EXCEPTION, NAME, POLICY, REVISION, WORD
 from usageaudit.policy.testcases import read_tests
 from usageaudit.policy.yamltree import Mapping, Scalar
 from usageaudit.verdicts import SEVERITIES
@@ -33,15 +34,7 @@ if TYPE_CHECKING:
     from usageaudit.policy.report import Report
     from usageaudit.policy.yamltree import Node, Place
 
-NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*", re.ASCII)
-"""Names of bundles and of clauses."""
-WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 MAX_NAME = 100
-
-KEYS = (
-    "id", "title", "description", "basis", "severity", "stage", "applies", "let", "revisions", "when", "on_unknown",
-    "message", "evidence", "exceptions", "alert", "tests",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +65,7 @@ def _of_list(diagnostic: Diagnostic) -> bool:
 def read_policy(node: Node, pack: str, context: Context) -> Policy | None:
     """Return the policy of a file, None where it has errors, which are reported."""
     report = context.report
-    fields = Fields(node, "a policy", KEYS, report)
+    fields = Fields(node, "a policy", POLICY, report)
     policy_id = _policy_id(fields, pack)
     title = fields.text("title", required=True)
     lets = _lets(fields, context)
@@ -123,7 +116,7 @@ def _slug(text: str) -> str:
 
 
 def _basis(node: Node, report: Report) -> Basis:
-    fields = Fields(node, "a basis", ("document", "clause", "as_of"), report)
+    fields = Fields(node, "a basis", BASIS, report)
     fields.time("as_of")
     return Basis(fields.text("document", required=True), fields.text("clause"), fields.text("as_of"))
 
@@ -170,7 +163,7 @@ def _revisions(fields: Fields, lets: AnyMapping[str, Condition], context: Contex
 
 
 def _revision(node: Node, lets: AnyMapping[str, Condition], context: Context, *, alone: bool) -> Revision | None:
-    fields = Fields(node, "a revision", ("version", "from", "to", "when"), context.report)
+    fields = Fields(node, "a revision", REVISION, context.report)
     fields.node_of("version", required=not alone)
     version = fields.integer("version", 1, least=1)
     start, end = fields.time("from"), fields.time("to")
@@ -201,7 +194,7 @@ def read_exceptions(
     """Return the exceptions of a policy, or of an override; each must have an id of its own."""
     found: dict[str, PolicyException] = {}
     for node in nodes:
-        fields = Fields(node, "an exception", ("id", "when", "approved_by", "reason", "expires"), context.report)
+        fields = Fields(node, "an exception", EXCEPTION, context.report)
         name = fields.text("id", required=True)
         when = context.condition(fields.scalar("when", required=True), lets)
         approved_by, reason = fields.text("approved_by", required=True), fields.text("reason", required=True)
@@ -218,7 +211,7 @@ def read_alert(node: Node | None, report: Report) -> Alert | None:
     """Return how alerts are gathered."""
     if node is None:
         return None
-    fields = Fields(node, "alert", ("dedup_by", "for"), report)
+    fields = Fields(node, "alert", ALERT, report)
     return Alert(paths_of(fields.texts("dedup_by"), "dedup_by", report), fields.duration("for"))
 
 

@@ -6,11 +6,14 @@ import re
 from typing import TYPE_CHECKING
 
 from usageaudit.errors import ConfigurationError
+from usageaudit.policy.fileschema import FILES, schema_file, schema_text
 from usageaudit.policy.folders import LISTS, MANIFEST
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+_SCHEMAS = ".schema"
+"""The folder for JSON Schemas, beside the files that name them in their first line: editors need no network for it."""
 _MANIFEST = """\
 name: {name}
 # Packs that are shipped with usageaudit, or folders, whose policies hold here too:
@@ -52,6 +55,11 @@ tests:                        # required fields that are left out are filled in
 """
 
 
+def _line(kind: str, up: str = "") -> str:
+    """Return the first line of a file, which leads an editor to the schema."""
+    return f"# yaml-language-server: $schema={up}{_SCHEMAS}/{schema_file(kind)}\n"
+
+
 def start_bundle(folder: Path) -> tuple[Path, ...]:
     """Write a bundle, named after its folder, and return its files.
 
@@ -59,9 +67,10 @@ def start_bundle(folder: Path) -> tuple[Path, ...]:
     """
     name = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:100].strip("-") or "our-policies"
     texts = {
-        MANIFEST: _MANIFEST.format(name=name),
-        LISTS: _LISTS,
-        "policies/no-facial-recognition.yaml": _POLICY.format(name=name),
+        MANIFEST: _line("bundle") + _MANIFEST.format(name=name),
+        LISTS: _line("lists") + _LISTS,
+        "policies/no-facial-recognition.yaml": _line("policy", "../") + _POLICY.format(name=name),
+        **{f"{_SCHEMAS}/{schema_file(kind)}": schema_text(kind) for kind in FILES},
     }
     files = tuple(folder / path for path in texts)
     for file in files:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -14,18 +14,17 @@ from usageaudit.events.validation import problems_in
 from usageaudit.policy.fields import Fields, json_of, texts_of
 from usageaudit.policy.model import PolicyTest
 from usageaudit.policy.report import did_you_mean
+from usageaudit.policy.shapes import CASE, EXPECTATION, TEST, VERDICTS
 from usageaudit.policy.yamltree import Mapping, Sequence
-from usageaudit.verdicts import Verdict
 
 if TYPE_CHECKING:
     from usageaudit.policy.model import Policy
     from usageaudit.policy.report import Report
     from usageaudit.policy.yamltree import Node
+    from usageaudit.verdicts import Verdict
 
-VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 DEFAULT_TIME = 1_577_836_800_000_000
 """The time of a test's event where neither the test nor a revision says one: 2020-01-01."""
-_EVENT = ("event", "time", "record_time", "source", "id")
 _REQUIRED = {
     "operation": "chat",
     "model": {"provider": "test", "name": "test"},
@@ -42,7 +41,7 @@ def read_tests(nodes: tuple[Node, ...], policy: Policy, report: Report) -> tuple
 
 
 def _read_test(node: Node, policy: Policy, report: Report) -> PolicyTest | None:
-    fields = Fields(node, "a test", ("name", "expect", "missing", "exception", *_EVENT), report)
+    fields = Fields(node, "a test", TEST, report)
     name = fields.text("name", required=True)
     expect: Verdict = fields.choice("expect", VERDICTS, "ok", required=True)
     missing = _missing(fields.node_of("missing"), report)
@@ -132,7 +131,7 @@ def read_cases(node: Node, policies: dict[str, Policy], report: Report) -> dict[
         report.error(node.place, "a file of tests is a list of events with the verdicts to expect")
         return found
     for one in node.items:
-        fields = Fields(one, "a case", ("name", "expect", "event", "record_time", "source", "id"), report)
+        fields = Fields(one, "a case", CASE, report)
         base = _case(fields, one, report)
         for expectation in fields.items("expect", required=True):
             if base is not None:
@@ -162,7 +161,7 @@ def _case(fields: Fields, node: Node, report: Report) -> PolicyTest | None:
 
 def _expect(node: Node, base: PolicyTest, found: dict[str, list[PolicyTest]], report: Report) -> None:
     """Add a test for each clause whose verdict at a time is stated; `others` states it for those not named."""
-    fields = Fields(node, "an expectation", ("time", "verdicts", "missing"), report)
+    fields = Fields(node, "an expectation", EXPECTATION, report)
     time = fields.time("time", required=True)
     known = (*found, "others")
     verdicts = Fields(fields.node_of("verdicts", required=True), "verdicts", known, report)

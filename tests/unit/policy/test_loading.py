@@ -419,3 +419,20 @@ def test_a_condition_without_revisions_is_the_only_version() -> None:
     short = "id: test/a\ntitle: a\nseverity: low\nwhen: has(purpose.use_case)\n"
     assert bundle_of(short).policies[0].revisions == bundle_of(policy()).policies[0].revisions
     assert "when beside revisions" in _refused(short + "revisions: [{version: 1, when: has(purpose.use_case)}]\n")
+
+
+@pytest.mark.parametrize("wrong", ["[]", "{}", "[x]", "{x: y}"])
+@pytest.mark.parametrize("key", ["when", "applies", "message", "id", "revisions: [{version: 1, when: ", "exceptions"])
+def test_a_list_in_place_of_a_text_is_an_error(key: str, wrong: str) -> None:
+    """No policy, revision or exception vanishes for a list or a mapping where a text belongs."""
+    fields = {"id": "test/a", "title": "t", "severity": "low", "when": "has(usage)"}
+    if key == "exceptions":
+        text = f"[{{id: E, when: {wrong}, approved_by: me, reason: why, expires: 2026-01-01}}]"
+        fields["exceptions"] = text
+    elif key.startswith("revisions"):
+        del fields["when"]
+        fields["revisions"] = f"[{{version: 1, when: {wrong}}}]"
+    else:
+        fields[key] = wrong
+    with pytest.raises(InvalidBundle, match="is a text, not a"):
+        bundle_of("".join(f"{name}: {value}\n" for name, value in fields.items()))
