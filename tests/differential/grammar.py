@@ -254,11 +254,15 @@ class Grammar:
             case Kind.BOOL:
                 value: object = rnd.random() < 0.5
             case Kind.INT:
-                value = rnd.choice(rnd.choice((pools.INTS, pools.NEGATIVE_INTS, (0, 1, 2, 3, 7))))
+                value = rnd.choice(
+                    rnd.choice((pools.INTS, pools.NEGATIVE_INTS, (0, 1, 2, 3, 7), (pools.any_int(rnd),)))
+                )
             case Kind.DOUBLE:
-                value = rnd.choice(pools.MEASURES) * rnd.choice((1, 1, 1, -1))
+                value = rnd.choice((*pools.MEASURES, pools.any_double(rnd))) * rnd.choice((1, 1, 1, -1))
             case Kind.STRING:
-                value = rnd.choice(rnd.choice((pools.WORDS, pools.WORDS, pools.ODD_TEXTS, pools.TIME_TEXTS)))
+                value = rnd.choice(
+                    rnd.choice((pools.WORDS, pools.WORDS, pools.ODD_TEXTS, pools.TIME_TEXTS, (pools.any_text(rnd),)))
+                )
             case Kind.TIMESTAMP:
                 value = rnd.choice((*pools.MOMENTS, *pools.FAR_MOMENTS))
             case _:

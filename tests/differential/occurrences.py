@@ -76,8 +76,10 @@ def _object(rnd: random.Random, fields: Sequence[EventField], depth: int = 0) ->
 
 def _text(rnd: random.Random) -> str:
     drawn = rnd.random()
-    if drawn < 0.65:
+    if drawn < 0.62:
         return rnd.choice(pools.WORDS)
+    if drawn < 0.66:
+        return pools.any_text(rnd)
     if drawn < 0.8:
         return rnd.choice(pools.ODD_TEXTS)
     return rnd.choice(pools.TIME_TEXTS if drawn < 0.9 else pools.DURATION_TEXTS)
@@ -88,13 +90,15 @@ def _value(rnd: random.Random, field: EventField) -> Any:
         case "string":
             return _text(rnd) or ("a" if field.required else "")
         case "int":
-            return rnd.choice(pools.INTS)
+            return rnd.choice((rnd.choice(pools.INTS), rnd.choice(pools.INTS), pools.any_int(rnd)))
         case "double":
-            return rnd.choice(pools.SCORES if field.required else pools.MEASURES)
+            if field.required:
+                return rnd.choice((*pools.SCORES, rnd.random()))
+            return rnd.choice((rnd.choice(pools.MEASURES), rnd.choice(pools.MEASURES), pools.any_double(rnd)))
         case "bool":
             return rnd.random() < 0.5
         case "decimal":
-            return rnd.choice(pools.AMOUNTS)
+            return rnd.choice((rnd.choice(pools.AMOUNTS), pools.any_amount(rnd)))
         case "strings":
             return [_text(rnd) for _ in range(rnd.choice((0, 1, 1, 2, 3)))]
         case "map":

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import struct
 from datetime import UTC, datetime
+from math import isfinite
+from typing import TYPE_CHECKING
 
 from usageaudit.events.times import MAX_TIME, format_time, to_micros
 from usageaudit.policy.language import BOOL, DOUBLE, DURATION, INT, STRING, TIMESTAMP, Type, quote
+
+if TYPE_CHECKING:
+    import random
 
 _DAY = 86_400_000_000
 
@@ -97,6 +103,31 @@ PATTERNS = (
     "\u2028",
 )  # fmt: skip
 KEYS = ("a", "b", "team", "é", "", "a\nb", 'q"\\', "k'")
+
+
+def any_text(rnd: random.Random) -> str:
+    """Return a text of a few characters from anywhere in Unicode."""
+    return "".join(
+        chr(rnd.choice((rnd.randrange(0x80), rnd.randrange(0xD800), rnd.randrange(0xE000, 0x110000))))
+        for _ in range(rnd.randrange(5))
+    )
+
+
+def any_int(rnd: random.Random) -> int:
+    """Return a number that is not less than zero, of any length up to 63 bits."""
+    return rnd.getrandbits(rnd.randrange(1, 64))
+
+
+def any_double(rnd: random.Random) -> float:
+    """Return a finite double that is not less than zero: one with any bits, or one with a fraction of common size."""
+    (value,) = struct.unpack("<d", struct.pack("<Q", rnd.getrandbits(63)))
+    return value if isfinite(value) and rnd.random() < 0.5 else rnd.random() * 10.0 ** rnd.randrange(-3, 17)
+
+
+def any_amount(rnd: random.Random) -> str:
+    """Return a decimal number of up to nine digits on either side of the point."""
+    places = rnd.randrange(1, 10)
+    return f"{rnd.choice(('', '-'))}{rnd.randrange(10 ** rnd.randrange(1, 10))}.{rnd.randrange(10**places):0{places}}"
 
 
 def write(value: object, kind: Type) -> str:

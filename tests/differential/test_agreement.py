@@ -1,7 +1,7 @@
 """Both back ends give every condition the same value for every event.
 
-A case is one condition on one event. `USAGEAUDIT_TEST_DIFFERENTIAL_CASES` says how many there are on each store; `make differential`
-runs the long form.
+A case is one condition on one event. `USAGEAUDIT_TEST_DIFFERENTIAL_CASES` says how many there are on each store;
+`make differential` runs the long form.
 """
 
 from __future__ import annotations

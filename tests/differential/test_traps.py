@@ -159,6 +159,10 @@ FOUND = {
     "the empty text in a list": ('"" in tools', {"tools": ["a", ""]}),
     "the empty text as a key": ('labels[""] == "a" && "" in labels', {"labels": {"b": "c", "": "a"}}),
     "a constant condition on no element": ("content.signals.exists(s, 1 < 3)", {"content": {"signals": []}}),
+    "the last digit of an amount": (
+        "cost.amount == -583858778.1094942",
+        {"cost": {"amount": "-583858778.109494177"}},
+    ),
     "the smallest double": ("outcome.latency_ms == 5e-324", {"outcome": {"latency_ms": 5e-324}}),
     "no use case that is approved": ("registry.approved_use_cases.exists_one(u, u > model.name)", {}),
     "small constants beside large ones": (
