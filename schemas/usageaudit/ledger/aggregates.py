@@ -13,8 +13,10 @@ from usageaudit.ledger.views import ACCEPTED
 _HOUR = Output("hour", "DateTime('UTC')", "start of the hour of `event_time`, UTC")
 _DAY = Output("day", "Date", "day of `event_time`, UTC")
 
-_APPLICATION = Output("application_name", "String", "application that called the model; empty for findings")
-_MODEL = Output("model_name", "String", "model that was requested; empty for findings")
+_APPLICATION = Output(
+    "application_name", "String", "application that called the model; empty for findings of several events"
+)
+_MODEL = Output("model_name", "String", "model that was requested; empty for findings of several events")
 _USAGE_KEYS = (
     Output("application_name", "String", "application that called the model"),
     Output("model_provider", "String", "provider of the model"),
@@ -146,7 +148,8 @@ VIOLATIONS_HOURLY = View(
         )
         ARRAY JOIN indeterminate AS policy_id
         UNION ALL
-        SELECT toStartOfHour(window_end), policy_id, severity, 'enforce', '', 1, 0, 0
+        SELECT
+            toStartOfHour(window_end), policy_id, severity, if(stage = '', 'enforce', stage), application_name, 1, 0, 0
         FROM findings
         WHERE effect = 'violation'
     )
@@ -182,7 +185,9 @@ VIOLATIONS_BY_ORGANIZATION_HOURLY = View(
         FROM
         {_unfolded("exempted", "application_name", "actor_organization", "model_name")}
         UNION ALL
-        SELECT toStartOfHour(window_end), policy_id, severity, 'enforce', '', NULL, '', 1, 0
+        SELECT
+            toStartOfHour(window_end), policy_id, severity, if(stage = '', 'enforce', stage), application_name,
+            actor_organization, model_name, 1, 0
         FROM findings
         WHERE effect = 'violation'
     )

@@ -102,7 +102,7 @@ VIOLATIONS = View(
         Output("policy_id", "String", "policy, as pack/clause"),
         Output("policy_version", "UInt32", "its version"),
         Output("severity", "String", "info, low, medium, high or critical"),
-        Output("stage", "String", "enforce or shadow; a finding counts as enforce"),
+        Output("stage", "String", "enforce or shadow; a finding without a policy of its own counts as enforce"),
         Output("verdict", "String", "violation, or exempted where an exception was in force"),
         Output("exception_id", "String", "id of that exception; empty where there is none"),
         Output("message", "String", "what happened, in the words of the policy", personal=True),
@@ -110,15 +110,15 @@ VIOLATIONS = View(
         Output(
             "missing_fields", "Array(String)", "fields that were unknown where the policy counts unknown as a violation"
         ),
-        Output("event_source", "String", "CloudEvents source of the event; empty for a finding"),
-        Output("event_id", "String", "CloudEvents id of the event; empty for a finding"),
+        Output("event_source", "String", "CloudEvents source of the event; empty for a finding of several"),
+        Output("event_id", "String", "CloudEvents id of the event; empty for a finding of several"),
         Output("event_time", "DateTime64(6, 'UTC')", "when the use began; of a finding the end of its window"),
         Output("ingest_time", "DateTime64(3, 'UTC')", "when it was recorded"),
-        Output("application_name", "String", "application of the event; empty for a finding"),
+        Output("application_name", "String", "application of the event; empty for a finding of several"),
         Output("actor_organization", "Nullable(String)", "organisation of the actor; NULL where it is not known"),
-        Output("actor_id", "String", "pseudonymous id of the actor; empty for a finding", personal=True),
-        Output("model_provider", "String", "provider of the model; empty for a finding"),
-        Output("model_name", "String", "model that was requested; empty for a finding"),
+        Output("actor_id", "String", "pseudonymous id of the actor; empty for a finding of several", personal=True),
+        Output("model_provider", "String", "provider of the model; empty for a finding of several"),
+        Output("model_name", "String", "model that was requested; empty for a finding of several"),
         Output("group_key", "String", "what a finding was made for; empty for an event", personal=True),
         Output("bundle", "String", "hash of the bundle that judged"),
     ),
@@ -142,9 +142,10 @@ VIOLATIONS = View(
     WHERE {ACCEPTED} AND (notEmpty(violated) OR notEmpty(exempted))
     UNION ALL
     SELECT
-        finding_id, kind, policy_id, policy_version, severity, 'enforce', 'violation',
-        '', message, '{{}}', [], '', '', window_end, created,
-        '', NULL, '', '', '', group_key, bundle
+        finding_id, kind, policy_id, policy_version, severity, if(stage = '', 'enforce', stage), 'violation',
+        '', message, if(evidence = '', '{{}}', evidence), missing_fields,
+        if(kind = 'rejudged', event_refs[1].1, ''), if(kind = 'rejudged', event_refs[1].2, ''), window_end, created,
+        application_name, actor_organization, actor_id, model_provider, model_name, group_key, bundle
     FROM findings
     WHERE effect = 'violation'
 )""",
@@ -185,9 +186,21 @@ FINDINGS = View(
         Output("event_refs", "Array(Tuple(source String, id String))", "source and id of the events that it rests on"),
         Output("message", "String", "what was found", personal=True),
         Output("created", "DateTime64(3, 'UTC')", "when it was first appended"),
+        Output("stage", "String", "enforce or shadow; empty, where no policy is behind it, counts as enforce"),
+        Output("verdict", "String", "of kind rejudged: what the policy says of the event now; otherwise empty"),
+        Output("old_bundle", "String", "of kind rejudged: hash of the bundle that said otherwise"),
+        Output("missing_fields", "Array(String)", "of kind rejudged: fields that were unknown"),
+        Output("evidence", "String", "of kind rejudged: fields that the policy names, a JSON object", personal=True),
+        Output("application_name", "String", "of kind rejudged: application of the event"),
+        Output("actor_organization", "Nullable(String)", "of kind rejudged: organisation of the actor"),
+        Output("actor_id", "String", "of kind rejudged: pseudonymous id of the actor", personal=True),
+        Output("model_provider", "String", "of kind rejudged: provider of the model"),
+        Output("model_name", "String", "of kind rejudged: model that was requested"),
     ),
     source="FROM findings_log\nORDER BY created\nLIMIT 1 BY finding_id",
-    notes="A finding that was appended twice is one row: the first.",
+    notes="A finding that was appended twice is one row: the first. Those of kind rejudged say what later policies make"
+    " of a recorded event, whose row stays as it is: violation where none was recorded, cleared where a recorded one is"
+    " none any more, notice where it can no longer be decided, or is exempted. Later ones replace earlier ones.",
 )
 
 BUNDLES = View(
