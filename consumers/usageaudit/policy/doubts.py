@@ -33,8 +33,12 @@ class Doubts:
         self._lists, self._registry, self._report = lists, registry, report
         self._used: set[str] = set()
 
-    def of_policy(self, policy: Policy, place: Place) -> None:
-        """Warn of what is doubtful in one policy, which stands at a place."""
+    def of_policy(self, policy: Policy, place: Place, *, own: bool) -> None:
+        """Warn of what is doubtful in one policy, which stands at a place.
+
+        Where it is not the bundle's own but of a pack, its tests are the pack's: they run by the lists and the
+        registry of that, and what they do not show is no matter of who fills these in.
+        """
         nodes = list(_nodes(policy))
         lists = {node.list_name for node in nodes if isinstance(node, Const) and node.list_name}
         self._used |= lists
@@ -44,7 +48,7 @@ class Doubts:
             self._without_registry(registered, nodes)
         # What an empty list or an empty registry keeps from happening, no test can show.
         empty = any(not self._lists.get(name, (True,)) for name in lists) or (registered and not self._registry)
-        if policy.stage != "retired":
+        if own and policy.stage != "retired":
             for message, hint in _tests(policy, all_can_be_shown=not empty):
                 self._report.warning(place, message, hint)
 

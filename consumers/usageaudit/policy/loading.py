@@ -24,10 +24,10 @@ from usageaudit.policy.yamltree import Mapping, Place, Scalar, TextFile
 from usageaudit.verdicts import SEVERITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from usageaudit.policy.gathering import Loaded
-    from usageaudit.policy.model import Part, Policy
+    from usageaudit.policy.model import Part, Policy, PolicyTest
     from usageaudit.policy.yamltree import Node
 
 
@@ -63,7 +63,7 @@ def assemble(sources: tuple[str, ...], found: dict[str, Loaded], report: Report,
     approvals = read_approvals(parts, report)
     report.raise_errors()
     doubts = Doubts(lists, registry, report)
-    policies.doubt(doubts)
+    policies.doubt(doubts, {name for loaded in parts for name in loaded.part.uses})
     doubts.of_lists(parts)
     return Bundle(
         name="+".join(sources),
@@ -92,10 +92,11 @@ class _Policies:
         """Return the policies by id."""
         return tuple(self._policies[name] for name in sorted(self._policies))
 
-    def doubt(self, doubts: Doubts) -> None:
-        """Look for what is doubtful in the policies."""
+    def doubt(self, doubts: Doubts, used: Container[str]) -> None:
+        """Look for what is doubtful in the policies; `used` are the names of parts that another part uses."""
         for policy in self.all():
-            doubts.of_policy(policy, self._places[policy.id])
+            own = policy.id.partition("/")[0] not in used
+            doubts.of_policy(policy, self._places[policy.id], own=own)
 
     def read(self, loaded: Loaded) -> None:
         """Read the policies of a part, and their tests."""
@@ -106,12 +107,15 @@ class _Policies:
         if not any(path.startswith(f"{FOLDERS[0]}/") for path in loaded.part.files) and not loaded.part.uses:
             place = loaded.place_of(MANIFEST)
             self._report.error(place, "the bundle has no policy and uses none", f"put one into {FOLDERS[0]}/")
+        cases: dict[str, list[PolicyTest]] = {}
         own = {name.partition("/")[2]: policy for name, policy in self._policies.items() if name not in before}
         for path, tree in loaded.trees.items():
             if path.startswith(f"{FOLDERS[1]}/"):
                 for clause, tests in read_cases(tree, own, self._report).items():
-                    policy = own[clause] = replace(own[clause], tests=(*own[clause].tests, *tests))
-                    self._policies[policy.id] = policy
+                    cases.setdefault(clause, []).extend(tests)
+        for clause, tests in cases.items():
+            policy = replace(own[clause], tests=(*own[clause].tests, *tests))
+            self._policies[policy.id] = policy
 
     def _read_one(self, tree: Node, pack: str) -> None:
         policy = read_policy(tree, pack, self._context)
