@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=str)
 Number = int | float
 
+_LISTED = 30
+"""How many known names a hint lists."""
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})", re.ASCII)
 _FLOAT = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -43,14 +45,20 @@ class Fields:
     def _checked(self, node: Node | None, known: frozenset[str]) -> Iterable[tuple[str, Node]]:
         if not isinstance(node, Mapping):
             if node is not None:
-                self.report.error(node.place, f"{self._what} is a mapping, of {', '.join(sorted(known))}")
+                of = f", of {', '.join(sorted(known))}" if len(known) <= _LISTED else ""
+                self.report.error(node.place, f"{self._what} is a mapping{of}")
             return
         for key, value in node.entries:
             if key.text in known:
                 yield key.text, value
             else:
-                hint = did_you_mean(key.text, known) or f"there are {', '.join(sorted(known))}"
+                there = f"there are {', '.join(sorted(known))}" if len(known) <= _LISTED else ""
+                hint = did_you_mean(key.text, known) or there
                 self.report.error(key.place, f"unknown key {key.text[:60]} in {self._what}", hint)
+
+    def names(self) -> Iterable[str]:
+        """Return the keys that are there and known."""
+        return self._entries
 
     def node_of(self, name: str, *, required: bool = False) -> Node | None:
         """Return the value of a key, None where it is absent or null."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from usageaudit.policy.fields import Fields
 from usageaudit.policy.folders import LISTS, MANIFEST, read_folder, shipped_packs
 from usageaudit.policy.model import Part
-from usageaudit.policy.report import did_you_mean
+from usageaudit.policy.report import PARTS, did_you_mean
 from usageaudit.policy.shapes import MANIFEST as MANIFEST_SHAPE
 from usageaudit.policy.shapes import NAME
 from usageaudit.policy.yamltree import Place, Scalar, TextFile, read_yaml
@@ -53,14 +54,18 @@ class Gathering:
         if str(source) in self.packs:
             return self.packs[str(source)]
         folder = beside / source
-        if (folder / MANIFEST).is_file():
-            return folder
-        hint = did_you_mean(str(source), self.packs) or f"packs are {', '.join(self.packs)}; or the path of a folder"
-        if folder.is_dir():
-            hint = f"write {MANIFEST} with its name, or let `usageaudit policy init` write it"
-            self._report.error(place, f"{source} is a folder without {MANIFEST}", hint)
-        else:
-            self._report.error(place, f"{source} is no pack and no folder", hint)
+        shown = str(source)[:200]
+        hint = did_you_mean(shown, self.packs) or f"packs are {', '.join(self.packs)}; or the path of a folder"
+        try:
+            if (folder / MANIFEST).is_file():
+                return folder
+            if folder.is_dir():
+                hint = f"write {MANIFEST} with its name, or let `usageaudit policy init` write it"
+                self._report.error(place, f"{shown} is a folder without {MANIFEST}", hint)
+            else:
+                self._report.error(place, f"{shown} is no pack and no folder", hint)
+        except OSError as error:
+            self._report.error(place, f"{shown} can't be read: {error.strerror or error}", hint)
         self._report.incomplete = True
         return None
 
@@ -68,6 +73,7 @@ class Gathering:
         key = folder.resolve()
         if key in self._names:
             return self._names[key]
+        self._report.spend(PARTS, 1, partial(place_of, {}, MANIFEST, label))
         trees, texts = self._trees(folder, label)
         manifest = Fields(trees.get(MANIFEST), MANIFEST, MANIFEST_SHAPE, self._report)
         name = self._name(manifest)

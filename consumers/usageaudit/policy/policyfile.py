@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from math import inf
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from usageaudit.policy.model import (
     PolicyException,
     Revision,
 )
+from usageaudit.policy.report import OPERANDS
 from usageaudit.policy.schema import SCHEMA
 from usageaudit.policy.shapes import ALERT, BASIS, EXCEPTION, NAME, POLICY, REVISION, WORD
 from usageaudit.policy.testcases import read_tests
@@ -54,6 +56,7 @@ class Context:
         except InvalidCondition as fault:
             self.report.add(*(one for one in fault.diagnostics if not (self.report.incomplete and _of_list(one))))
             return None
+        self.report.spend(OPERANDS, condition.size, partial(getattr, node, "place"))
         self.report.add(*condition.warnings)
         return condition
 

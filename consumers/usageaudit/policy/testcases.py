@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,7 +14,7 @@ from usageaudit.events.times import format_time
 from usageaudit.events.validation import problems_in
 from usageaudit.policy.fields import Fields, json_of, texts_of
 from usageaudit.policy.model import PolicyTest
-from usageaudit.policy.report import did_you_mean
+from usageaudit.policy.report import TESTS, did_you_mean
 from usageaudit.policy.shapes import CASE, EXPECTATION, TEST, VERDICTS
 from usageaudit.policy.yamltree import Mapping, Sequence
 
@@ -163,19 +164,14 @@ def _expect(node: Node, base: PolicyTest, found: dict[str, list[PolicyTest]], re
     """Add a test for each clause whose verdict at a time is stated; `others` states it for those not named."""
     fields = Fields(node, "an expectation", EXPECTATION, report)
     time = fields.time("time", required=True)
-    known = (*found, "others")
-    verdicts = Fields(fields.node_of("verdicts", required=True), "verdicts", known, report)
+    verdicts = Fields(fields.node_of("verdicts", required=True), "verdicts", (*found, "others"), report)
     missing = Fields(fields.node_of("missing"), "missing", found, report)
-    for clause, tests in found.items():
-        named = verdicts.node_of(clause) is not None
-        if time is None or not (named or verdicts.node_of("others") is not None):
-            continue
-        test = replace(
-            base,
-            name=f"{base.name}, {format_time(time)}",
-            expect=verdicts.choice(clause if named else "others", VERDICTS, "ok"),
-            missing=_missing(missing.node_of(clause), report),
-            time=time,
-            line=node.place.line,
-        )
-        tests.append(test)
+    others = verdicts.choice("others", VERDICTS, "ok")
+    if time is None:
+        return
+    test = replace(base, name=f"{base.name}, {format_time(time)}", expect=others, time=time, line=node.place.line)
+    clauses = found if verdicts.node_of("others") is not None else [name for name in verdicts.names() if name in found]
+    report.spend(TESTS, len(clauses), partial(getattr, node, "place"))
+    for clause in clauses:
+        expect = verdicts.choice(clause, VERDICTS, others)
+        found[clause].append(replace(test, expect=expect, missing=_missing(missing.node_of(clause), report)))

@@ -61,7 +61,7 @@ def check(
     root = checker.whole(expr.tree, expected)
     if root is None or checker.problems:
         raise InvalidCondition(sorted(checker.problems, key=lambda d: (d.line, d.column)))
-    return Condition(root, expr.source, doubts(root))
+    return Condition(root, expr.source, doubts(root), _measure(root, {})[0])
 
 
 class _TooMany(Exception):

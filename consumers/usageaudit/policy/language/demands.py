@@ -83,8 +83,11 @@ def within(value: object, values: object) -> bool:
     return value in cast("frozenset[object]", values)
 
 
-def demand(term: Node, *, negated: bool) -> Demand:
-    """Return what a term asks of one value; where it is not about one, of its own truth."""
+def demand(term: Node, *, negated: bool) -> Demand | None:
+    """Return what a term asks of one value; where it is not about one, of its own truth.
+
+    None stands for one that is not looked into.
+    """
     if isinstance(term, Call) and len(term.arguments) == 2:
         left, right = term.arguments
         name = term.operator.name
@@ -94,15 +97,13 @@ def demand(term: Node, *, negated: bool) -> Demand:
             return Demand(left, COMPARE[name], right.value, negated)
         if isinstance(right, Const) and name in _TEXT:
             return Demand(left, _TEXT[name], right.value, negated, exact=False)
-        if name == "in" and isinstance(right, Const) and isinstance(right.value, tuple) and _closed(right):
-            return Demand(left, within, frozenset(right.value), negated)
+        if name == "in" and isinstance(right, Const) and isinstance(right.value, tuple):
+            if len(right.value) > MAX_VALUES:
+                return None
+            if right.value or not right.list_name:
+                return Demand(left, within, frozenset(right.value), negated)
+            # An empty list of the bundle is there to be filled, so nothing is told from it.
     return Demand(term, operator.eq, True, negated)
-
-
-def _closed(values: Const) -> bool:
-    """Whether something can be told from a list: an empty list of the bundle's is there to be filled."""
-    count = len(cast("tuple[Scalar, ...]", values.value))
-    return count <= MAX_VALUES and (count > 0 or not values.list_name)
 
 
 def some_value(node: Node, demands: list[Demand], effort: Effort) -> bool:

@@ -40,6 +40,7 @@ class Names:
         self.elements: list[Element] = []
         self._lists = lists
         self._lets = lets
+        self._types: dict[str, list[type[Scalar]]] = {}
 
     def find(self, tree: Ident | Select) -> Node | ObjectAt | Unknown | None:
         """Return what a name, or a chain of names with dots, means; None where it begins with another expression."""
@@ -67,7 +68,10 @@ class Names:
             near = difflib.get_close_matches(name[:200], sorted(self._lists), n=1)
             return Unknown(f"unknown list lists.{name}", f"did you mean lists.{near[0]}?" if near else "")
         values = tuple(self._lists[name])
-        types = {type_of(value) for value in values} or {STRING}
+        if name not in self._types:
+            # A list may be long, and named often.
+            self._types[name] = list(set(map(type, values)))
+        types = {_TYPES[python] for python in self._types[name]} or {STRING}
         if len(types) > 1:
             return Unknown(f"lists.{name} has values of several types: {', '.join(sorted(map(str, types)))}")
         return Const(values, name, type=list_of(types.pop()), span=span)
@@ -107,12 +111,6 @@ def entry(operand: Node, key: Node, span: Span) -> Call:
     """Return the entry of a map."""
     (row,) = overloads("[]")
     return Call(row, (operand, key), type=STRING, span=span)
-
-
-def type_of(value: Scalar) -> Type:
-    """Return the type of a value of a named list."""
-    # A bool is an int to Python, so it comes first.
-    return next(found for python, found in _TYPES.items() if isinstance(value, python))
 
 
 _TYPES: Mapping[type[bool | int | float | str], Type] = {bool: BOOL, int: INT, float: DOUBLE, str: STRING}

@@ -145,8 +145,8 @@ def consistent(literals: Sequence[Term], effort: Effort) -> bool:
         if (found := _order(node, negated=negated)) is not None:
             left, right, allowed = found
             orders.setdefault((left, right), {0} if left == right else {-1, 0, 1}).intersection_update(allowed)
-        asked = demand(node, negated=negated)
-        demands.setdefault(asked.of, []).append(asked)
+        if (asked := demand(node, negated=negated)) is not None:
+            demands.setdefault(asked.of, []).append(asked)
     return all(orders.values()) and all(some_value(node, found, effort) for node, found in demands.items())
 
 

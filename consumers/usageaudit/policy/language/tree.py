@@ -112,11 +112,15 @@ Node = Const | Field | Element | Member | ListOf | Call | Has | Quantified | Nam
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A checked condition: its tree, its text, and the warnings about it."""
+    """A checked condition: its tree, its text, and the warnings about it.
+
+    `size` is the number of nodes of its tree, those of a sub-condition counted wherever it is named.
+    """
 
     root: Node
     source: Source = field(compare=False, repr=False)
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
+    size: int = field(default=1, compare=False)
 
     @property
     def type(self) -> Type:
