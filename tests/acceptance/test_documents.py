@@ -44,6 +44,8 @@ TRIED_BY = {
     ("docs/analytics.md", "sql"): "tests/integration/test_named_queries.py",
     ("docs/commands.md", ""): "tests/unit/cli/test_documentation.py",
     ("docs/operating.md", ""): HERE,
+    ("docs/packs.md", "sh"): "tests/acceptance/test_docs_packs.py",
+    ("docs/packs.md", "yaml"): "tests/acceptance/test_docs_packs.py",
     ("docs/policies.md", "indented"): HERE,
     ("docs/policies.md", "yaml"): "tests/unit/policy/test_page.py",
     ("docs/policy-language.md", "cel"): "tests/unit/policy/language/test_documentation.py",
