@@ -45,6 +45,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = {EVENT_TIME: "event_time", RECORD_TIME: "record_time"}
 """Variables for the times: the binding takes no time within an object."""
 _TIME = re.compile(r"(?<!has\()\b(event|record)\.time\b")
+_PLAIN = re.compile(r'timestamp\("[-T:\d]{19}(\.\d{1,6})?Z"\)|duration\("-?\d+us"\)')
+"""Times and durations without digits finer than a microsecond, in the form that both read."""
 _LONGEST = (2**63 - 1) // 1000
 """The longest duration of CEL in microseconds."""
 
@@ -61,8 +63,8 @@ def _means_otherwise(node: Node) -> bool:
             return leaf.path != node.path or len(node.path) < 2 or leaf.type == MAP
         case Has():
             return True
-        case Const(type=kind, value=int() as value) if kind == DURATION:
-            return abs(value) > _LONGEST
+        case Const(type=kind, value=int() as value) if kind in (DURATION, TIMESTAMP):
+            return not _PLAIN.fullmatch(node.span.text) or (kind == DURATION and abs(value) > _LONGEST)
         case Call():
             return _computes_otherwise(node)
         case _:
