@@ -191,8 +191,15 @@ def test_the_record_says_who_approved_what_judged_an_event(pair: Pair) -> None:
         {"event_id": "a", "version": 1, "approved_by": "C. Officer", "reason": "Board, 4 May", "current": 0},
         {"event_id": "a", "version": 1, "approved_by": "D. Puty", "reason": "more severe", "current": 1},
     ]
+    [kept] = mine.query("SELECT hash FROM bundles")
+    assert "- Approved as it is, version 1, by D. Puty" in mine.run("policy", "docs", kept["hash"][:8])
+    assert mine.run("policy", "diff", kept["hash"], "house") == ""
+    _write_bundle(house, "first")
+    changed = json.loads(mine.run("policy", "diff", kept["hash"], "house", code=1))
+    assert (changed["part"], changed["old"], changed["new"]) == ("severity", "high", "low")
+    mine.run("policy", "diff", "0" * 64, "house", code=2)
     mine.run("policy", "lock", "house")
-    assert f'"{digests[1]}"' in (house / "policy.lock").read_text()
+    assert f'"{digests[0]}"' in (house / "policy.lock").read_text()
     assert digests[0] != digests[1]
 
 

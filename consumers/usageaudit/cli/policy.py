@@ -218,13 +218,22 @@ def _flat(explained: Iterable[Explained]) -> Iterator[tuple[object, ...]]:
             yield (one.source, one.event_id, *(", ".join(cell) if isinstance(cell, tuple) else cell for cell in row))
 
 
-@policy_app.command("docs", epilog=examples("usageaudit policy docs ./our-policies > policies.md"))
-def docs(context: typer.Context, sources: SourcesArgument = None) -> None:
-    """Print a page of Markdown on the policies: what each says, why, and what it rests on."""
+@policy_app.command(
+    "docs", epilog=examples("usageaudit policy docs ./our-policies > policies.md", "usageaudit policy docs 5f0c4b1e")
+)
+def docs(context: typer.Context, sources: SourcesArgument = None, store: StoreOption = None) -> None:
+    """Print a page of Markdown on the policies: what each says, why, what it rests on, and who approved it.
+
+    The hash of a bundle that the store keeps, of which eight digits do, is a source, too: what judged then.
+    """
+    from usageaudit.cli.bundles import bundle_named
     from usageaudit.policy import load_bundle
     from usageaudit.policy.document import markdown
 
-    print_text(markdown(load_bundle(_sources(context, sources))))
+    named = _sources(context, sources)
+    one = len(named) == 1
+    bundle = bundle_named(named[0], settings_of(context, store=store)) if one else load_bundle(named)
+    print_text(markdown(bundle))
 
 
 def _sources(context: typer.Context, sources: list[str] | None) -> tuple[str, ...]:

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from usageaudit.events.times import MAX_TIME, format_time
-from usageaudit.policy.language import fields_read, lists_read
+from usageaudit.events.times import MAX_TIME, format_time, to_micros
+from usageaudit.policy.language import fields_read
+from usageaudit.policy.meaning import meanings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from usageaudit.policy.language import Condition, Path
-    from usageaudit.policy.model import Bundle, Policy, PolicyException, RegistryEntry, Revision
+    from usageaudit.policy.meaning import Meaning
+    from usageaudit.policy.model import Bundle, ListValues, Policy, PolicyException, RegistryEntry, Revision
+
+MAX_ENTRIES = 40
+"""How many entries of a list a policy shows; the page has all of them at its end."""
 
 _STAGES = {
     "draft": "draft: not judged yet",
@@ -20,6 +27,7 @@ _STAGES = {
     "enforce": "enforced",
     "retired": "retired: no longer judged",
 }
+_IN_STAGE = {"draft": "in draft", "shadow": "in shadow", "enforce": "enforced", "retired": "retired"}
 _UNKNOWN = {
     "record": "An event that leaves it open is recorded as undecided, with the fields that would have decided it.",
     "violate": "An event that leaves it open counts as a violation, which names the fields that are missing.",
@@ -27,34 +35,104 @@ _UNKNOWN = {
 }
 
 
-def markdown(bundle: Bundle) -> str:
-    """Return the page of a bundle: every policy with its basis, reading, conditions and exceptions, and the lists."""
-    return "\n".join(_page(bundle)).rstrip("\n") + "\n"
+def markdown(bundle: Bundle, now: datetime | None = None) -> str:
+    """Return the page of a bundle: every policy with its basis, reading, conditions and approvals, and the lists.
+
+    Exceptions that have expired `now`, by default at present, are marked.
+    """
+    page = _Page(bundle, to_micros(now or datetime.now(UTC)), meanings(bundle))
+    return "\n".join(page.lines()).rstrip("\n") + "\n"
 
 
-def _page(bundle: Bundle) -> Iterator[str]:
-    yield f"# Policies: {bundle.name}"
-    yield ""
-    commit = f", git commit `{bundle.commit}`" if bundle.commit else ""
-    yield f"Bundle `{bundle.hash}`{commit}."
-    yield ""
-    yield from _table(
-        ("policy", "title", "severity", "stage"),
-        [(f"[{p.id}](#{_anchor(p.id)})", _plain(p.title), p.severity, p.stage) for p in bundle.policies],
-    )
-    for policy in bundle.policies:
-        yield from _policy(policy)
-    if bundle.lists:
+@dataclass(frozen=True, slots=True)
+class _Page:
+    bundle: Bundle
+    now: int
+    meanings: Mapping[str, Meaning]
+
+    def lines(self) -> Iterator[str]:
+        """Yield the page line by line."""
+        bundle = self.bundle
+        yield f"# Policies: {bundle.name}"
+        yield ""
+        commit = f", git commit `{bundle.commit}`" if bundle.commit else ""
+        yield f"Bundle `{bundle.hash}`{commit}. {self._counts()}."
+        yield ""
+        yield from _table(("policy", "title", "severity", "stage", "version"), map(self._row, bundle.policies))
+        for policy in bundle.policies:
+            yield from self._policy(policy)
+        if bundle.lists:
+            yield from self._lists()
+        if bundle.registry:
+            yield "## Registry of applications"
+            yield ""
+            columns = ("application", "owner", "team", "sector", "jurisdiction", "approved use cases", "data classes")
+            yield from _table(columns, [_application(name, entry) for name, entry in bundle.registry.items()])
+
+    def _counts(self) -> str:
+        """Return how many policies there are in each stage."""
+        found = [(stage, sum(policy.stage == stage for policy in self.bundle.policies)) for stage in _STAGES]
+        return ", ".join(f"{number} {_IN_STAGE[stage]}" for stage, number in found if number)
+
+    def _row(self, policy: Policy) -> tuple[str, ...]:
+        link = f"[{policy.id}](#{_anchor(policy.id)})"
+        return link, _plain(policy.title), policy.severity, policy.stage, str(self.meanings[policy.id].version)
+
+    def _lists(self) -> Iterator[str]:
+        used = {name for meaning in self.meanings.values() for name in meaning.parts}
         yield "## Lists"
         yield ""
-        for name, values in bundle.lists.items():
-            yield f"- `lists.{name}`: {', '.join(f'`{_code(str(value))}`' for value in values) or 'empty'}"
+        for name, values in self.bundle.lists.items():
+            unused = "" if f"lists.{name}" in used else " (no condition names it)"
+            yield f"- `lists.{name}`{unused}: {_entries(values)}"
         yield ""
-    if bundle.registry:
-        yield "## Registry of applications"
+
+    def _policy(self, policy: Policy) -> Iterator[str]:
+        yield f"## {policy.id}"
         yield ""
-        columns = ("application", "owner", "team", "sector", "jurisdiction", "approved use cases", "data classes")
-        yield from _table(columns, [_application(name, entry) for name, entry in bundle.registry.items()])
+        yield f"**{_plain(policy.title)}.** Severity {policy.severity}, {_STAGES[policy.stage]}."
+        yield ""
+        if policy.description:
+            yield _plain(policy.description.strip())
+            yield ""
+        for basis in policy.basis:
+            parts = [basis.document, basis.clause, f"as of {basis.as_of}" if basis.as_of else ""]
+            yield f"- Basis: {'; '.join(_plain(part) for part in parts if part)}"
+        yield from self._approvals(policy)
+        yield from _handling(policy)
+        yield from self._read_lists(policy)
+        yield f"- Digest of its meaning: `{self.meanings[policy.id].digest}`"
+        yield ""
+        if policy.applies is not None:
+            yield from _condition("Applies where", policy.applies)
+        for name, condition in policy.lets.items():
+            yield from _condition(f"`{name}` stands for", condition)
+        for revision in policy.revisions:
+            yield from _condition(f"Version {revision.version}, {_range(revision)}: violated where", revision.when)
+        for exception in policy.exceptions:
+            yield from self._exception(exception)
+
+    def _approvals(self, policy: Policy) -> Iterator[str]:
+        """Yield who approved the policy as it is, that nobody did, and who approved what it meant before."""
+        digest = self.meanings[policy.id].digest
+        own = [one for one in self.bundle.approvals if one.policy_id == policy.id]
+        if self.bundle.approvals and not any(one.digest == digest for one in own):
+            yield "- Nobody approved what it means now."
+        for one in sorted(own, key=lambda one: (one.digest != digest, one.date)):
+            when = "as it is" if one.digest == digest else "as it was before"
+            by = f"by {_line(one.approved_by)} on {format_time(one.date)[:10]}: {_line(one.reason)}"
+            yield f"- Approved {when}, version {one.version}, {by}"
+
+    def _read_lists(self, policy: Policy) -> Iterator[str]:
+        for name in (name for name in self.meanings[policy.id].parts if name.startswith("lists.")):
+            yield f"- `{name}`: {_entries(self.bundle.lists[name.removeprefix('lists.')], MAX_ENTRIES)}"
+
+    def _exception(self, exception: PolicyException) -> Iterator[str]:
+        expired = ", which is over" if exception.expires <= self.now else ""
+        who = f"approved by {_plain(exception.approved_by)}: {_plain(exception.reason)}"
+        yield from _condition(
+            f"Exception {_plain(exception.id)}, until {_time(exception.expires)}{expired}, {who}. Where", exception.when
+        )
 
 
 def _application(name: str, entry: RegistryEntry) -> list[str]:
@@ -63,42 +141,22 @@ def _application(name: str, entry: RegistryEntry) -> list[str]:
     return [_plain(cell or "") for cell in (*texts, *lists)]
 
 
-def _policy(policy: Policy) -> Iterator[str]:
-    yield f"## {policy.id}"
-    yield ""
-    yield f"**{_plain(policy.title)}.** Severity {policy.severity}, {_STAGES[policy.stage]}."
-    yield ""
-    if policy.description:
-        yield _plain(policy.description.strip())
-        yield ""
-    for basis in policy.basis:
-        parts = [basis.document, basis.clause, f"as of {basis.as_of}" if basis.as_of else ""]
-        yield f"- Basis: {'; '.join(_plain(part) for part in parts if part)}"
+def _handling(policy: Policy) -> Iterator[str]:
     yield f"- Reads: {', '.join(f'`{name}`' for name in _fields(policy))}"
     yield f"- {_UNKNOWN[policy.on_unknown]}"
-    yield f"- Message: {_plain(policy.message.text)}"
+    yield f"- Message: {_line(policy.message.text)}"
     if policy.evidence:
         yield f"- Evidence: {_named(policy.evidence)}"
     if policy.alert is not None:
         fields = _named(policy.alert.dedup_by) or "policy"
         yield f"- Alerts: one for each {fields} within {_span(policy.alert.window)}"
     yield f"- Tests: {len(policy.tests)}"
-    yield ""
-    if policy.applies is not None:
-        yield from _condition("Applies where", policy.applies)
-    for name, condition in policy.lets.items():
-        yield from _condition(f"`{name}` stands for", condition)
-    for revision in policy.revisions:
-        yield from _condition(f"Version {revision.version}, {_range(revision)}: violated where", revision.when)
-    for exception in policy.exceptions:
-        yield from _exception(exception)
 
 
-def _exception(exception: PolicyException) -> Iterator[str]:
-    who = f"approved by {_plain(exception.approved_by)}: {_plain(exception.reason)}"
-    yield from _condition(
-        f"Exception {_plain(exception.id)}, until {_time(exception.expires)}, {who}. Where", exception.when
-    )
+def _entries(values: ListValues, most: int | None = None) -> str:
+    """Return the entries of a list, all of them or the first ones."""
+    shown = ", ".join(f"`{_code(str(value))}`" for value in values[:most]) or "empty"
+    return shown if most is None or len(values) <= most else f"{shown} and {len(values) - most:,} more, see below"
 
 
 def _condition(head: str, condition: Condition) -> Iterator[str]:
@@ -115,9 +173,7 @@ def _condition(head: str, condition: Condition) -> Iterator[str]:
 def _fields(policy: Policy) -> list[str]:
     conditions = [revision.when for revision in policy.revisions]
     conditions += [policy.applies] if policy.applies is not None else []
-    fields = {".".join(path) for condition in conditions for path in fields_read(condition)}
-    lists = {f"lists.{name}" for condition in conditions for name in lists_read(condition)}
-    return [*sorted(fields), *sorted(lists)]
+    return sorted({".".join(path) for condition in conditions for path in fields_read(condition)})
 
 
 def _range(revision: Revision) -> str:
@@ -132,9 +188,9 @@ def _time(micros: int) -> str:
 
 def _span(micros: int) -> str:
     seconds = micros // 1_000_000
-    for unit, length in (("days", 86_400), ("hours", 3_600), ("minutes", 60)):
+    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         if seconds and seconds % length == 0:
-            return f"{seconds // length} {unit}"
+            return f"{seconds // length} {unit}" + ("s" if seconds > length else "")
     return f"{seconds} seconds"
 
 
@@ -153,6 +209,11 @@ def _named(paths: Iterable[Path]) -> str:
 def _plain(text: str) -> str:
     """Return a text of an author without what a reader of Markdown would take for HTML."""
     return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def _line(text: str) -> str:
+    """Return a text of an author on one line."""
+    return _plain(" ".join(text.split()))
 
 
 def _code(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -198,6 +199,39 @@ def test_docs_is_a_page_of_the_bundle(command: Callable[..., tuple[int, str, str
     assert "- `lists.mobile_cameras`: `body_worn_camera`, `dash_camera`" in output
 
 
+def test_docs_says_who_approved_what_is_over_and_what_the_lists_hold(
+    command: Callable[..., tuple[int, str, str]],
+) -> None:
+    """A reader finds the stage, the entries of lists, approvals past and present, and exceptions past and present."""
+    exceptions = [
+        {"id": name, "when": "true", "approved_by": "me", "reason": "why", "expires": f"{year}-01-01"}
+        for name, year in (("OLD", 2020), ("NEW", 2100))
+    ]
+    text = policy("actor.sector in lists.some", pack="b", exceptions=exceptions, stage="shadow")
+    files: dict[str, str | bytes] = {
+        "bundle.yaml": "name: b",
+        "policies/a.yaml": text,
+        "policies/c.yaml": policy(pack="b", name="c"),
+        "lists.yaml": json.dumps({"some": [f"x{number}" for number in range(50)], "spare": ["y"]}),
+    }
+    write(Path("b"), files)
+    assert command("docs", "b")[1].count("approved what it means") == 0
+    command("approve", "b/a", "b", "--by", "C. Officer", "--reason", "Board,\n- 4 May")
+    write(Path("b"), {"policies/a.yaml": text.replace("medium", "high")})
+    command("approve", "b/a", "b", "--by", "D. Puty", "--reason", "severity")
+    _, page, _ = command("docs", "b")
+    assert "1 in shadow, 1 enforced." in page
+    first, second = page.split("\n## ")[1:3]
+    today = datetime.now(UTC).date().isoformat()
+    assert f"- Approved as it is, version 1, by D. Puty on {today}: severity\n- Approved as it was before" in first
+    assert f"by C. Officer on {today}: Board, - 4 May\n" in first
+    assert "Exception OLD, until 2020-01-02T00:00:00Z, which is over, approved by me" in first
+    assert "Exception NEW, until 2100-01-02T00:00:00Z, approved by me" in first
+    assert "`x39` and 10 more, see below" in first
+    assert "- Nobody approved what it means now." in second
+    assert "`x49`\n- `lists.spare` (no condition names it): `y`" in page
+
+
 def test_docs_can_not_be_made_to_say_something_else(command: Callable[..., tuple[int, str, str]]) -> None:
     """Texts of authors stay texts: neither HTML nor the end of a code block comes through."""
     text = policy("has(input) // ```", pack="b", title="a <script>|b", description="<img src=x>")
@@ -209,7 +243,7 @@ def test_docs_can_not_be_made_to_say_something_else(command: Callable[..., tuple
     assert "<img" not in output
     assert "<o>" not in output
     assert "````cel\nhas(input) // ```\n````" in output
-    assert "until 2024-01-02T00:00:00Z, approved by &lt;b>" in output
+    assert "until 2024-01-02T00:00:00Z, which is over, approved by &lt;b>" in output
 
 
 def _half_tested(folder: Path) -> None:
