@@ -47,6 +47,7 @@ TRIED_BY = {
     ("docs/packs.md", "sh"): "tests/acceptance/test_docs_packs.py",
     ("docs/packs.md", "yaml"): "tests/acceptance/test_docs_packs.py",
     ("docs/policies.md", "indented"): HERE,
+    ("docs/policies.md", "sh"): HERE,
     ("docs/policies.md", "yaml"): "tests/unit/policy/test_page.py",
     ("docs/policy-language.md", "cel"): "tests/unit/policy/language/test_documentation.py",
     ("docs/policy-language.md", "indented"): HERE,
@@ -117,6 +118,17 @@ def test_authors_of_policies_can_type_what_is_shown(reader: Reader) -> None:
     assert json.loads(tests)["failed"] == 0
     assert json.loads(explained)["event_id"] == EVENT["id"]
     assert page.startswith("# ")
+
+
+def test_the_life_of_a_policy_can_be_typed(reader: Reader) -> None:
+    """The four lines of docs/policies.md on changing a policy compare, lock, check and approve what `init` wrote."""
+    reader.types("usageaudit policy init our-policies && cp -r our-policies old-policies")
+    compare, lock, check, approve = _only("docs/policies.md", "sh").lines
+    assert reader.types(compare) == ""
+    assert reader.types(lock) == "our-policies/policy.lock\n"
+    assert reader.types(check) == ""
+    assert json.loads(reader.types(approve))["policy_id"] == "our-policies/no-facial-recognition"
+    assert (reader.folder / "our-policies" / ".schema" / "policy.schema.json").is_file()
 
 
 def test_the_error_that_is_shown_is_the_error(reader: Reader) -> None:

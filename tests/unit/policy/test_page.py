@@ -9,8 +9,9 @@ import pytest
 
 from tests.unit.policy.bundles import write
 from usageaudit.policy import compile_judge, load_bundle
-from usageaudit.policy.folders import TOP_FILES, shipped_packs
-from usageaudit.policy.shapes import POLICY
+from usageaudit.policy.fileschema import FILES
+from usageaudit.policy.folders import LOCK, TOP_FILES, shipped_packs
+from usageaudit.policy.shapes import MANIFEST, POLICY
 from usageaudit.policy.testing import run_tests
 
 PAGE = (Path(__file__).parents[3] / "docs" / "policies.md").read_text(encoding="utf-8")
@@ -37,7 +38,7 @@ def test_examples_of_the_page_are_a_bundle_that_passes(tmp_path: Path) -> None:
     assert compile_judge(bundle).bundle is bundle
 
 
-@pytest.mark.parametrize("name", [*POLICY, *(name for name in TOP_FILES if name != "approvals.yaml"), *shipped_packs()])
+@pytest.mark.parametrize("name", [*POLICY, *MANIFEST, *TOP_FILES, LOCK, *FILES, *shipped_packs()])
 def test_page_names_everything_there_is(name: str) -> None:
     """No key of a policy file, file of a bundle or shipped pack is missing on the page."""
     assert re.search(rf"\b{re.escape(name)}\b", PAGE)
