@@ -44,6 +44,7 @@ class Batch:
         drawn = samples(rnd, events)
         occurrences = [occurrence(sample, around.registry) for sample in drawn]
         sql = SqlSide(store, around.registry)
+        sql.keep_columns_apart(apart=rnd.random() < 0.5)
         sql.fill(drawn)
         return cls(seed, around, drawn, occurrences, [values_of(event) for event in occurrences], sql)
 
@@ -73,6 +74,12 @@ class Batch:
                     at = next(at for at, truth in enumerate(ours) if truth != theirs[at])
                     raise AssertionError(self.report(name, Case(text, self.samples[at])))
         return truths
+
+    def check_filter(self, condition: Condition, truths: list[Truth]) -> None:
+        """Raise AssertionError where a condition picks other rows than those that it is true for."""
+        expected = tuple([at for at, truth in enumerate(truths) if truth is wanted] for wanted in (True, False))
+        found = self.sql.filtered(condition)
+        assert found == expected, f"seed {self.seed}: rows {expected} are true and false, but WHERE picks {found}"
 
     def report(self, name: str, case: Case) -> str:
         """Return the smallest case like this one on which Python and another side disagree, with both values."""

@@ -40,15 +40,15 @@ class Sample:
 
 
 def samples(rnd: random.Random, count: int) -> list[Sample]:
-    """Return events that differ in their ids."""
-    return [_sample(rnd, f"{_text(rnd)}#{number}") for number in range(count)]
+    """Return events that differ in their ids; the last fifth of them say little, as most events of a real ledger do."""
+    return [_sample(rnd, f"{_text(rnd)}#{number}", 0.2 if number < count * 0.8 else 0.95) for number in range(count)]
 
 
-def _sample(rnd: random.Random, event_id: str) -> Sample:
+def _sample(rnd: random.Random, event_id: str, missing: float) -> Sample:
     time = _time(rnd)
     close = max(0, min(_LATEST_MS, time // 1000 + rnd.choice((-3_600_001, -3_600_000, 0, 1, 3_600_000, 90_000_000))))
     record_time = rnd.choice((None, close, close, close, rnd.choice(pools.RECORD_TIMES)))
-    return Sample(_object(rnd, EVENT_FIELDS), time, record_time, _text(rnd) or "//s", event_id)
+    return Sample(_object(rnd, EVENT_FIELDS, missing), time, record_time, _text(rnd) or "//s", event_id)
 
 
 def _time(rnd: random.Random) -> int:
@@ -56,12 +56,12 @@ def _time(rnd: random.Random) -> int:
     return max(0, min(MAX_TIME - 1, rnd.choice((near, near, near, rnd.randrange(MAX_TIME)))))
 
 
-def _object(rnd: random.Random, fields: Sequence[EventField], depth: int = 0) -> dict[str, Any]:
-    """Return an object with all that is required, and of the rest some, some of it null."""
+def _object(rnd: random.Random, fields: Sequence[EventField], missing: float, depth: int = 0) -> dict[str, Any]:
+    """Return an object with all that is required; of the rest a share is missing, or null."""
     whole: dict[str, Any] = {}
     for name in dict.fromkeys(field.path[depth] for field in fields):
         below = [field for field in fields if field.path[depth] == name]
-        if not any(field.required for field in below) and rnd.random() < 0.2:
+        if not any(field.required for field in below) and rnd.random() < missing:
             if rnd.random() < 0.4:
                 whole[name] = None
             continue
@@ -70,7 +70,7 @@ def _object(rnd: random.Random, fields: Sequence[EventField], depth: int = 0) ->
         else:
             # An object may be there and say nothing.
             required = [field for field in below if field.required]
-            whole[name] = _object(rnd, below if rnd.random() < 0.9 else required, depth + 1)
+            whole[name] = _object(rnd, below if rnd.random() < 0.9 else required, missing, depth + 1)
     return whole
 
 
@@ -104,4 +104,4 @@ def _value(rnd: random.Random, field: EventField) -> Any:
         case "map":
             return {rnd.choice(pools.KEYS): _text(rnd) for _ in range(rnd.choice((0, 1, 2, 3)))}
         case "objects":
-            return [_object(rnd, field.members) for _ in range(rnd.choice((0, 1, 2, 2, 3)))]
+            return [_object(rnd, field.members, 0.2) for _ in range(rnd.choice((0, 1, 2, 2, 3)))]
