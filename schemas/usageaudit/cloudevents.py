@@ -98,6 +98,15 @@ def decode(value: bytes | None, headers: Sequence[tuple[str, bytes | None]] = ()
     return _decode_slowly(value, headers)
 
 
+def decode_recorded(raw: bytes, mode: str, source: str, event_id: str, time: int) -> DecodedEvent:
+    """Return the event of a ledger row from its `raw`, which holds the data alone where it came in binary mode.
+
+    Raises InvalidEvent.
+    """
+    value = encode_structured(event_id=event_id, source=source, time=time, data=raw) if mode == "binary" else raw
+    return decode(value, STRUCTURED_HEADERS)
+
+
 def _decode_slowly(value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> DecodedEvent:
     if value is None:
         raise InvalidEvent([Problem("", "the record has no value")])

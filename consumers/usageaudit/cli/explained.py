@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from usageaudit.cloudevents import MAX_RECORD_BYTES, STRUCTURED_HEADERS, decode, encode_structured
+from usageaudit.cloudevents import MAX_RECORD_BYTES, STRUCTURED_HEADERS, decode, decode_recorded
 from usageaudit.errors import ConfigurationError, InvalidEvent, QueryError
 from usageaudit.policy import bundle_from_archive, explain_event
 
@@ -69,16 +69,9 @@ def explain_recorded(settings: Settings, source: str, event_id: str) -> Iterator
         if not rows:
             raise QueryError(f"no accepted event has the source {source} and the id {event_id}")
         for raw, mode, time, record_time, bundle_hash in rows:
-            event = _recorded(raw, mode, source, event_id, time)
+            value = raw.encode() if isinstance(raw, str) else raw
+            event = decode_recorded(value, mode, source, event_id, time)
             yield _explain(_bundle(store, bundle_hash), event, None if record_time is None else record_time * 1000)
-
-
-def _recorded(raw: str | bytes, mode: str, source: str, event_id: str, time: int) -> DecodedEvent:
-    """Decode a recorded event; of one that came in binary mode the record has the data alone."""
-    value = raw.encode() if isinstance(raw, str) else raw
-    if mode == "binary":
-        value = encode_structured(event_id=event_id, source=source, time=time, data=value)
-    return decode(value, STRUCTURED_HEADERS)
 
 
 def _bundle(store: Store, bundle_hash: str) -> Bundle:

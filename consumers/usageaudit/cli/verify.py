@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Annotated
 
 import typer
@@ -11,6 +11,7 @@ import typer
 from usageaudit.cli.options import StoreOption, StreamOption  # noqa: TC001  Typer reads the annotations
 from usageaudit.cli.output import FormatOption, print_rows, say
 from usageaudit.cli.settings import settings_of
+from usageaudit.errors import ConfigurationError
 
 _PARTITION_COLUMNS = (
     "topic",
@@ -37,6 +38,11 @@ def verify(
     wait: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="Longest wait for a running consumer to catch up.")
     ] = 5.0,
+    window: Annotated[
+        str, typer.Option(metavar="DURATION", help="How long before the newest row rows are judged again.")
+    ] = "24h",
+    whole: Annotated[bool, typer.Option("--all", help="Judge every row again, however old.")] = False,
+    verdicts: Annotated[bool, typer.Option("--verdicts/--no-verdicts", help="Judge rows again, or not at all.")] = True,
     stream: StreamOption = None,
     store: StoreOption = None,
     format: FormatOption = None,  # noqa: A002
@@ -44,19 +50,26 @@ def verify(
     """Check that the record is complete.
 
     Prints one row a partition: consumed = accepted + duplicate + rejected, every offset once, the end of the stream
-    reached. Also looks for gaps in the numbers of publishers and for events that were accepted twice. What is wrong is
-    said on standard error, and the exit code is 1. What can no longer be told, no_longer_known, is said there, too, and
-    changes no exit code.
+    reached. Also looks for gaps in the numbers of publishers and for events that were accepted twice, and judges the
+    rows of the last day again in SQL, each by the bundle that judged it. What is wrong is said on standard error, and
+    the exit code is 1. What can no longer be told, no_longer_known, is said there, too, and changes no exit code.
     """
     from usageaudit.cli.access import reading
+    from usageaudit.cli.progress import progress
+    from usageaudit.integrity import check_verdicts
     from usageaudit.integrity import verify as check
     from usageaudit.streams.inspection import inspect
 
+    seconds = None if whole else _seconds(window)
     settings = settings_of(context, stream=stream, store=store)
     looked_at = inspect(settings.stream)
     try:
         with reading(settings) as opened:
             found = check(opened, looked_at, wait)
+            if verdicts:
+                with progress("rows judged again") as advance:
+                    again = check_verdicts(opened, seconds, advance)
+                found = replace(found, problems=[*found.problems, *again.problems], notes=[*found.notes, *again.notes])
     finally:
         looked_at.close()
     if problems:
@@ -69,3 +82,12 @@ def verify(
             say(f"{one.kind}: {one.where}: {one.message}")
     if found.problems:
         raise typer.Exit(1)
+
+
+def _seconds(window: str) -> int:
+    from usageaudit.policy.fields import span
+
+    micros = span(window)
+    if micros is None:
+        raise ConfigurationError(f"--window: {window!r} is no duration: write it such as 90m, 24h or 7d")
+    return micros // 1_000_000

@@ -19,6 +19,12 @@ Kind = Literal[
     "publisher_gap",
     "accepted_twice",
     "conflicting_duplicate",
+    "verdicts_differ",
+    "bundle_unknown",
+    "bundle_altered",
+    "bundle_unreadable",
+    "not_rejudged",
+    "findings_not_kept",
 ]
 
 
