@@ -113,9 +113,12 @@ def _contradictions(policy: Policy) -> Iterator[Diagnostic]:
 
 def _exceptions(policy: Policy) -> Iterator[Diagnostic]:
     starts = [-inf if revision.start is None else revision.start for revision in policy.revisions]
-    for index, exception in enumerate(policy.exceptions):
+    longest: dict[str, PolicyException] = {}
+    for exception in policy.exceptions:
         message, hint = f"exception {exception.id} never applies", ""
-        before = next((one for one in policy.exceptions[:index] if _covers(one, exception)), None)
+        text = "true" if _certain(exception.when.root) else exception.when.source.text.strip()
+        before = _covering((longest.get("true"), longest.get(text)), exception)
+        longest[text] = max(longest.get(text, exception), exception, key=lambda one: one.expires)
         if exception.expires <= min(starts):
             hint = "it expires before the first revision begins"
         elif before is not None:
@@ -126,10 +129,9 @@ def _exceptions(policy: Policy) -> Iterator[Diagnostic]:
             yield at(exception.when.root.span, "warning", message, hint)
 
 
-def _covers(earlier: PolicyException, later: PolicyException) -> bool:
-    """Whether an exception that comes first holds wherever and as long as another one does."""
-    same = earlier.when.root == later.when.root or _certain(earlier.when.root)
-    return same and earlier.expires >= later.expires
+def _covering(earlier: Iterable[PolicyException | None], later: PolicyException) -> PolicyException | None:
+    """Return which of some exceptions that hold wherever a later one does also holds as long."""
+    return next((one for one in earlier if one is not None and one.expires >= later.expires), None)
 
 
 def _certain(node: Node) -> bool:

@@ -10,7 +10,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from usageaudit.policy.fields import Fields, text_of
-from usageaudit.policy.language import InvalidCondition, Kind, check, parse
+from usageaudit.policy.language import InvalidCondition, Kind, Origin, check, lists_read, parse
 from usageaudit.policy.message import PLACEHOLDER, Message
 from usageaudit.policy.model import (
     ON_UNKNOWN,
@@ -29,6 +29,7 @@ from usageaudit.policy.yamltree import Mapping, Scalar
 from usageaudit.verdicts import SEVERITIES
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
     from collections.abc import Mapping as AnyMapping
 
     from usageaudit.policy.language import Condition, Diagnostic, Path
@@ -39,6 +40,10 @@ if TYPE_CHECKING:
 MAX_NAME = 100
 
 
+_LONG = 1_000
+"""Lists with more entries than this count as operands, one for each hundred entries."""
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """What the conditions of a bundle may name besides the event, and where problems go."""
@@ -46,23 +51,42 @@ class Context:
     lists: AnyMapping[str, ListValues]
     report: Report
 
-    def condition(self, node: Scalar | None, lets: AnyMapping[str, Condition]) -> Condition | None:
-        """Return a condition, None where it is absent or has errors, which are reported."""
+    def condition(
+        self, node: Scalar | None, lets: AnyMapping[str, Condition], later: Collection[str] = ()
+    ) -> Condition | None:
+        """Return a condition, None where it is absent or has errors, which are reported.
+
+        Those of `later` that are not in `lets` are sub-conditions that come too late to be named.
+        """
         if node is None:
             return None
         try:
             expr = parse(node.text, origin=node.origin())
             condition = check(expr, SCHEMA, lists=self.lists, lets=lets)
         except InvalidCondition as fault:
-            self.report.add(*(one for one in fault.diagnostics if not (self.report.incomplete and _of_list(one))))
+            found = (one for one in fault.diagnostics if not (self.report.incomplete and _of_list(one)))
+            self.report.add(*(_of_let(one, lets, later) for one in found))
             return None
-        self.report.spend(OPERANDS, condition.size, partial(getattr, node, "place"))
+        self.report.spend(OPERANDS, condition.size + self._entries(condition), partial(getattr, node, "place"))
         self.report.add(*condition.warnings)
         return condition
+
+    def _entries(self, condition: Condition) -> int:
+        if all(len(values) <= _LONG for values in self.lists.values()):
+            return 0
+        return sum(len(self.lists[name]) // 100 for name in lists_read(condition))
 
 
 def _of_list(diagnostic: Diagnostic) -> bool:
     return diagnostic.message.startswith("unknown list")
+
+
+def _of_let(diagnostic: Diagnostic, lets: Collection[str], later: Collection[str]) -> Diagnostic:
+    """Return an error as it is, or, of a sub-condition that comes later, with the reason why it is not known yet."""
+    name = diagnostic.message.removeprefix("unknown field ")
+    if name == diagnostic.message or name not in later or name in lets:
+        return diagnostic
+    return replace(diagnostic, message=f"{name} is not defined yet", hint="a sub-condition names only those before it")
 
 
 def read_policy(node: Node, pack: str, context: Context) -> Policy | None:
@@ -130,20 +154,22 @@ def _lets(fields: Fields, context: Context) -> dict[str, Condition]:
     node = fields.node_of("let")
     if node is not None and not isinstance(node, Mapping):
         context.report.error(node.place, "let is a mapping of names to conditions")
-    for key, value in node.entries if isinstance(node, Mapping) else ():
+    entries = node.entries if isinstance(node, Mapping) else ()
+    names = frozenset(key.text for key, _ in entries)
+    for key, value in entries:
         if not WORD.fullmatch(key.text) or SCHEMA.is_object((key.text,)) or (key.text,) in SCHEMA.leaves:
             taken = "is a name of the event" if WORD.fullmatch(key.text) else "is no name"
             context.report.error(key.place, f"{key.text[:60]} {taken}", "take another word for the sub-condition")
-        condition = _condition_at(value, f"let.{key.text[:60]}", lets, context)
-        if condition is not None:
-            lets[key.text] = condition
+        condition = None
+        if text_of(value, f"let.{key.text[:60]}", context.report) is not None and isinstance(value, Scalar):
+            condition = context.condition(value, lets, names)
+        # One with errors is known to those that name it, or each of them would have an error for that, too.
+        lets[key.text] = condition or _stand_in()
     return lets
 
 
-def _condition_at(node: Node, name: str, lets: AnyMapping[str, Condition], context: Context) -> Condition | None:
-    if text_of(node, name, context.report) is None or not isinstance(node, Scalar):
-        return None
-    return context.condition(node, lets)
+def _stand_in() -> Condition:
+    return check(parse("true", origin=Origin("")), SCHEMA, lists={}, lets={})
 
 
 def _revisions(fields: Fields, lets: AnyMapping[str, Condition], context: Context) -> tuple[Revision, ...]:

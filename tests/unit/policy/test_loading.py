@@ -101,6 +101,8 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"applies": True}, "applies is a text"),
     ({"let": {"actor": "true"}}, "actor is a name of the event"),
     ({"let": {"a b": "true"}}, "a b is no name"),
+    ({"let": {"one": "two", "two": "one"}}, "two is not defined yet"),
+    ({"let": {"one": "one && has(input)"}}, "one is not defined yet"),
     ({"let": ["x"]}, "let is a mapping"),
     ({"revisions": []}, "at least one revision"),
     ({"revisions": {"when": "true"}}, "revisions is a list"),
@@ -177,6 +179,13 @@ def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:
     assert isinstance(refused.value, InvalidBundle)
     places = [(one.file, one.line, one.column) for one in refused.value.diagnostics]
     assert places == sorted(places)
+
+
+def test_broken_sub_condition_is_one_error() -> None:
+    """A sub-condition with an error is known to those that name it, which are not blamed for it."""
+    text = _refused(policy("police && here", let={"police": "actor.sectr == 'x'", "here": "!police && has(input)"}))
+    assert "the policies have an error:" in text
+    assert "actor.sectr" in text
 
 
 def test_broken_list_file_does_not_make_its_lists_unknown() -> None:

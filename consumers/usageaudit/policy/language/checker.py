@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 MAX_NODES = 20_000
 """The largest condition once its sub-conditions are put in, in nodes of its tree."""
+MAX_INSTRUCTIONS = 100_000
+"""The largest regular expressions of one condition, together, in RE2's instructions."""
 
 
 def check(
@@ -61,7 +63,7 @@ def check(
     root = checker.whole(expr.tree, expected)
     if root is None or checker.problems:
         raise InvalidCondition(sorted(checker.problems, key=lambda d: (d.line, d.column)))
-    return Condition(root, expr.source, doubts(root), _measure(root, {})[0])
+    return Condition(root, expr.source, doubts(root), checker.size(root))
 
 
 class _TooMany(Exception):
@@ -74,6 +76,7 @@ class _Checker:
     def __init__(self, names: Names) -> None:
         self.problems: list[Diagnostic] = []
         self._names = names
+        self._instructions = 0
 
     def _error(self, span: Span, message: str, hint: str = "") -> None:
         self.problems.append(at(span, "error", message, hint))
@@ -98,6 +101,10 @@ class _Checker:
         if size > MAX_NODES or depth > MAX_DEPTH:
             limit = f"{MAX_NODES} operands" if size > MAX_NODES else f"{MAX_DEPTH} levels"
             self._error(root.span, f"with its sub-conditions put in, the condition has more than {limit}")
+
+    def size(self, root: Node) -> int:
+        """Return how large a condition is: the nodes of its tree, and a tenth of its patterns' instructions."""
+        return _measure(root, {})[0] + self._instructions // 10
 
     def node(self, tree: Syntax) -> Node | None:
         """Return the typed node of a part, None where it has an error, which is then reported."""
@@ -262,10 +269,13 @@ class _Checker:
 
     def _pattern(self, span: Span, text: str) -> bool:
         try:
-            Pattern(text)
+            self._instructions += Pattern(text).size
         except PatternError as refused:
             self._error(span, f"bad regular expression: {refused}", "the dialect is RE2's")
             return False
+        if self._instructions > MAX_INSTRUCTIONS:
+            self._error(span, "the regular expressions of the condition are too large together", "let each say less")
+            raise _TooMany
         return True
 
     def _folded(self, call: Call) -> Node | None:

@@ -22,11 +22,11 @@ class PatternError(ValueError):
 
 
 class Pattern:
-    """A compiled regular expression, equal to another of the same text."""
+    """A compiled regular expression, equal to another of the same text; `size` is that of it, in RE2's instructions."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self._set = _compiled(text)
+        self._set, self.size = _compiled(text)
 
     def found(self, text: str) -> bool:
         """Whether some part of a text matches; raises UnicodeEncodeError for a text with surrogates."""
@@ -44,8 +44,8 @@ def anchored_dot(text: str) -> str:
     return "(?-s)" + text
 
 
-def _compiled(text: str) -> _Set:
-    """Compile an expression; a set of one is RE2's quickest way to ask whether a text matches."""
+def _compiled(text: str) -> tuple[_Set, int]:
+    """Compile an expression, and return its size; a set of one is RE2's quickest way to ask whether a text matches."""
     options = re2.Options()
     options.log_errors = False
     try:
@@ -57,7 +57,7 @@ def _compiled(text: str) -> _Set:
     compiled = cast("_Set", re2.Set.SearchSet(options))
     compiled.Add(anchored_dot(text))
     compiled.Compile()
-    return compiled
+    return compiled, size
 
 
 def _message(refused: Exception) -> str:
