@@ -157,6 +157,10 @@ FOUND = {
         {"oversight": {"human_review": True}, **SIGNALS},
     ),
     "the empty text in a list": ('"" in tools', {"tools": ["a", ""]}),
+    "an empty text that is computed": (
+        '"".lowerAscii() in labels && "".lowerAscii() in tools',
+        {"labels": {"b": "c", "": "a"}, "tools": ["a", ""]},
+    ),
     "the empty text as a key": ('labels[""] == "a" && "" in labels', {"labels": {"b": "c", "": "a"}}),
     "a constant condition on no element": ("content.signals.exists(s, 1 < 3)", {"content": {"signals": []}}),
     "the last digit of an amount": (

@@ -6,7 +6,7 @@ that tells whether it is there.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from usageaudit.policy.language import (
@@ -122,7 +122,7 @@ class _Lowering:
         if Sort.ZONE in row.parameters:
             operands = [_at(operands[0], zone(_text(arguments[1])))]
         if row.name in ("in", "[]"):
-            operands = [_sought(operand) for operand in operands]
+            operands = [_sought(*pair) for pair in zip(arguments, operands, strict=True)]
         return _applied(row.sql, operands)
 
     def _quantified(self, node: Quantified) -> Expression:
@@ -162,9 +162,14 @@ def _constant(node: Const) -> Expression:
     return Expression(literal(node.value))
 
 
-def _sought(operand: Expression) -> Expression:
-    """Return an operand as it is looked for in an array or a map: ClickHouse 25.8 finds no constant '' in theirs."""
-    return Expression("materialize('')") if operand.value == "''" else operand
+def _sought(node: Node, operand: Expression) -> Expression:
+    """Return an operand as it is looked for in an array or a map, or the array or map itself.
+
+    ClickHouse 25.8 finds no '' in theirs where it is a constant, written or computed.
+    """
+    if node.type != STRING or isinstance(node, Field) or (isinstance(node, Const) and node.value):
+        return operand
+    return replace(operand, value=f"materialize({operand.value})")
 
 
 def _variable(element: Element, member: str) -> str:
