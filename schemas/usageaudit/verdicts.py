@@ -68,3 +68,13 @@ def violation_id(source: str, event_id: str, policy_id: str, policy_version: int
 def finding_id(policy_id: str, policy_version: int, group_key: str, window_end: str) -> str:
     """Return the id of a finding, made as a violation's; `window_end` is RFC 3339 text."""
     return hashlib.sha256(f"{policy_id}\0{policy_version}\0{group_key}\0{window_end}".encode()).hexdigest()[:32]
+
+
+def rejudged_id(policy_id: str, policy_version: int, event: tuple[str, str, str], replaced: str, bundle: str) -> str:
+    """Return the id of the finding that another bundle's verdict replaces what was said of an event.
+
+    `event` is its time as RFC 3339 text, source and id; `replaced` is the id of the rejudged finding that said so, or
+    the hash of the bundle of the ledger's row. Who does the same twice, or beside each other, finds the same id.
+    """
+    parts = (policy_id, str(policy_version), *event, replaced, bundle)
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]

@@ -1,8 +1,9 @@
-"""`usageaudit policy backtest`: try policies on what was recorded."""
+"""`usageaudit policy backtest` and `rejudge`: try policies on what was recorded, and record what they find."""
 
 from __future__ import annotations
 
 import difflib
+from contextlib import contextmanager
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,10 +18,11 @@ from usageaudit.cli.settings import settings_of
 from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Iterator
 
     from usageaudit.cli.settings import Settings
     from usageaudit.policy import Bundle
+    from usageaudit.stores.port import Store
 
 SOURCE_HELP = "Shipped pack, folder, or hash of a bundle that the store keeps; several packs and folders with commas."
 
@@ -102,6 +104,75 @@ def backtest(
             most_examples=examples,
         )
     print_change(found, by.value if by else None, format)
+
+
+@policy_app.command(
+    "rejudge",
+    epilog=shown(
+        "usageaudit policy rejudge ./our-policies --since 2026-01-01 --dry-run",
+        "usageaudit policy rejudge ./our-policies --since 2026-01-01",
+    ),
+)
+def rejudge(
+    context: typer.Context,
+    new: Annotated[str, typer.Argument(metavar="NEW", help=SOURCE_HELP)],
+    since: FromOption = None,
+    until: UntilOption = None,
+    policy: PolicyOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be recorded, and record nothing.")] = False,
+    store: StoreOption = None,
+    format: FormatOption = None,  # noqa: A002
+) -> None:
+    """Record what policies find in the record that was not found at the time, as findings of kind rejudged.
+
+    A violation that was not recorded is a finding of effect violation, a recorded one that is none any more is cleared,
+    and one that can't be decided any more, or is exempted, a notice. Each names both bundles. The events' own rows stay
+    as they are. Policies in stage shadow and enforce judge, by the revision of the event's time. Running it again
+    records nothing new.
+    """
+    from usageaudit.cli.access import explaining_missing_tables
+    from usageaudit.cli.output import print_rows, say
+    from usageaudit.cli.progress import progress
+    from usageaudit.history import rejudge as judge_again
+    from usageaudit.pipeline.policies import user_name
+    from usageaudit.policy.approvals import check_approvals
+
+    settings = settings_of(context, store=store)
+    period = period_of(since, until)
+    bundle = bundle_of(new, settings)
+    check_known(policy or (), [bundle])
+    for warning in check_approvals(bundle):
+        say(warning.render())
+    with _opened(settings, dry_run=dry_run) as opened, explaining_missing_tables(opened), progress("judging") as told:
+        found = judge_again(
+            opened,
+            bundle,
+            period,
+            loaded_by=user_name(),
+            progress=told,
+            only=policy or (),
+            dry_run=dry_run,
+        )
+    rows = [(one.policy_id, one.stage, one.severity, one.violations, one.cleared, one.notices) for one in found]
+    print_rows(("policy_id", "stage", "severity", "violations", "cleared", "notices"), rows, format)
+    total = sum(one.violations + one.cleared + one.notices for one in found)
+    say(f"{total:,} finding{'' if total == 1 else 's'} {'would be ' if dry_run else ''}recorded")
+
+
+@contextmanager
+def _opened(settings: Settings, *, dry_run: bool) -> Iterator[Store]:
+    """Give the store to read, or to write to: then no other process may hold an embedded one."""
+    from usageaudit.cli.access import hold, reading
+
+    with reading(settings) as store:  # says what is wrong where nothing was recorded yet
+        if dry_run:
+            yield store
+            return
+    store = hold(settings.store)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 def bundle_of(sources: str, settings: Settings) -> Bundle:

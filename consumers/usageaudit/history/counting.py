@@ -4,17 +4,22 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from usageaudit.policy.sql.judging import CODES
+from usageaudit.verdicts import Exemption, Indeterminate, Violation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 IGNORED = 5
 """The code of what could not be decided by a policy that ignores the unknown, so that nothing is recorded of it."""
+Effect = Literal["violation", "cleared", "notice"]
 NAMES: Mapping[int, str] = {**{code: verdict for verdict, code in CODES.items()}, IGNORED: "ignored"}
 _INDETERMINATE, _EXEMPTED, _VIOLATION = CODES["indeterminate"], CODES["exempted"], CODES["violation"]
+
+CODE_OF: Mapping[type | None, int] = {Violation: _VIOLATION, Exemption: _EXEMPTED, Indeterminate: _INDETERMINATE}
+"""The codes of what the judge records."""
 
 
 def pair_of(before: int, after: int) -> int:
@@ -31,6 +36,25 @@ def changes(pair: int) -> bool:
     """Tell whether what is recorded of an event differs; whether a policy applies or is satisfied is not recorded."""
     before, after = (code if code in (_INDETERMINATE, _EXEMPTED, _VIOLATION) else 0 for code in codes_of(pair))
     return before != after
+
+
+def effect_of(before: int, after: int) -> Effect | None:
+    """Return what a rejudged verdict is: a violation, one that is cleared, or worth a notice; None for no finding.
+
+    Worth a notice is what can no longer be decided, and what would be a violation but for an exception.
+    """
+    if after == _VIOLATION != before:
+        return "violation"
+    if after == _INDETERMINATE != before:
+        return "notice"
+    if before == _VIOLATION != after:
+        return "cleared"
+    return "notice" if after == _EXEMPTED != before else None
+
+
+def verdict_of(code: int) -> str:
+    """Return the verdict as findings name it; what a policy ignores is indeterminate."""
+    return NAMES[_INDETERMINATE if code == IGNORED else code]
 
 
 @dataclass(frozen=True, slots=True)

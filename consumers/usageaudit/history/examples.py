@@ -6,31 +6,25 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from usageaudit.cloudevents import decode_recorded
-from usageaudit.errors import InvalidEvent
 from usageaudit.history.comparing import LIMITS, groups, unfolded
 from usageaudit.history.counting import changes
+from usageaudit.history.recorded import occurrences
 from usageaudit.history.report import Example
 from usageaudit.policy.explain import PolicyExplainer
-from usageaudit.policy.schema import Occurrence
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from usageaudit.history.comparing import Compared, Counts
+    from usageaudit.history.recorded import Key
     from usageaudit.history.spans import Span
     from usageaudit.policy import Bundle, Policy
+    from usageaudit.policy.schema import Occurrence
     from usageaudit.stores.port import Store
 
-Key = tuple[int, str, str]
-"""Time in microseconds, source and id of an event."""
 Pair = tuple[str, int]
 """A policy's id, and codes before and after."""
 _WHO = ("event_time", "event_source", "event_id", "actor_organization", "application_name", "model_name")
-_RAW = """SELECT toUnixTimestamp64Micro(event_time), event_source, event_id, raw, content_mode,
-    toUnixTimestamp64Milli(record_time)
-FROM ledger WHERE status = 'accepted' AND event_source = {source:String} AND event_id = {id:String}
-    AND event_time = fromUnixTimestamp64Micro({time:Int64}, 'UTC') LIMIT 1"""
 
 
 def examples(
@@ -76,35 +70,20 @@ def _in_span(
         )
 
 
-def occurrence(store: Store, key: Key, bundle: Bundle) -> Occurrence | None:
-    """Return a recorded event as policies see it, None where its record can't be read any more."""
-    time, source, event_id = key
-    rows = store.query(_RAW, {"time": time, "source": source, "id": event_id}, LIMITS).rows
-    return occurrence_of(rows[0], bundle) if rows else None
-
-
-def occurrence_of(row: Sequence[object], bundle: Bundle) -> Occurrence | None:
-    """Return the event of a row of time, source, id, raw, content mode and record time in milliseconds."""
-    time, source, event_id, raw, mode, record_time = row
-    value = raw.encode() if isinstance(raw, str) else bytes(raw)  # type: ignore[call-overload]
-    try:
-        event = decode_recorded(value, str(mode), str(source), str(event_id), int(time))  # type: ignore[call-overload]
-    except InvalidEvent:
-        return None
-    moment = None if record_time is None else int(record_time) * 1000  # type: ignore[call-overload]
-    return Occurrence(event.data, event.time, moment, bundle.registry, event.source, event.id)
-
-
 def explained(
     store: Store, bundle: Bundle, policy: Policy, some: Sequence[Example], as_of: int | None
 ) -> tuple[Example, ...]:
     """Return examples with what decided them, and which fields of theirs were missing, by a policy."""
     explainer = PolicyExplainer(policy if as_of is None else always(policy, as_of))
-    return tuple(_explained(store, bundle, explainer, example) for example in some)
+    events = occurrences(store, [_key(example) for example in some], bundle)
+    return tuple(_explained(explainer, example, events.get(_key(example))) for example in some)
 
 
-def _explained(store: Store, bundle: Bundle, explainer: PolicyExplainer, example: Example) -> Example:
-    event = occurrence(store, (example.time, example.source, example.event_id), bundle)
+def _key(example: Example) -> Key:
+    return (example.time, example.source, example.event_id)
+
+
+def _explained(explainer: PolicyExplainer, example: Example, event: Occurrence | None) -> Example:
     if event is None:
         return example
     found = explainer.explain(event)

@@ -47,7 +47,7 @@ class Policies:
 
     def __post_init__(self) -> None:
         self._adopt(_load(self.sources))
-        self._loaded_by = _user()
+        self._loaded_by = user_name()
 
     def request_reload(self) -> None:
         """Ask for the sources to be read again before the next batch; safe to call from a signal handler."""
@@ -94,7 +94,7 @@ class Policies:
         log.info("policies loaded", bundle=self._in_force.bundle.hash)
 
 
-def _user() -> str:
+def user_name() -> str:
     """Return the name of the user, or the number of one without a name, as containers run under."""
     try:
         return getpass.getuser()
