@@ -48,7 +48,10 @@ def _sample(rnd: random.Random, event_id: str, missing: float) -> Sample:
     time = _time(rnd)
     close = max(0, min(_LATEST_MS, time // 1000 + rnd.choice((-3_600_001, -3_600_000, 0, 1, 3_600_000, 90_000_000))))
     record_time = rnd.choice((None, close, close, close, rnd.choice(pools.RECORD_TIMES)))
-    return Sample(_object(rnd, EVENT_FIELDS, missing), time, record_time, _text(rnd) or "//s", event_id)
+    data = _object(rnd, EVENT_FIELDS, missing)
+    if rnd.random() < 0.1:
+        data["unheard_of"] = {"by": ["the definition", None]}
+    return Sample(data, time, record_time, _text(rnd) or "//s", event_id)
 
 
 def _time(rnd: random.Random) -> int:
@@ -85,6 +88,12 @@ def _text(rnd: random.Random) -> str:
     return rnd.choice(pools.TIME_TEXTS if drawn < 0.9 else pools.DURATION_TEXTS)
 
 
+def _number(rnd: random.Random, values: Sequence[float], field: EventField) -> float:
+    """Return a double, sometimes written as a whole number."""
+    value = rnd.choice(values) if field.required or rnd.random() < 0.7 else pools.any_double(rnd)
+    return int(value) if value.is_integer() and rnd.random() < 0.3 else value
+
+
 def _value(rnd: random.Random, field: EventField) -> Any:
     match field.kind:
         case "string":
@@ -92,9 +101,7 @@ def _value(rnd: random.Random, field: EventField) -> Any:
         case "int":
             return rnd.choice((rnd.choice(pools.INTS), rnd.choice(pools.INTS), pools.any_int(rnd)))
         case "double":
-            if field.required:
-                return rnd.choice((*pools.SCORES, rnd.random()))
-            return rnd.choice((rnd.choice(pools.MEASURES), rnd.choice(pools.MEASURES), pools.any_double(rnd)))
+            return _number(rnd, (*pools.SCORES, rnd.random()) if field.required else pools.MEASURES, field)
         case "bool":
             return rnd.random() < 0.5
         case "decimal":
