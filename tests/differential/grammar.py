@@ -183,7 +183,10 @@ class Grammar:
         if not isinstance(kind, Type):
             raise TypeError(f"{row.signature} has an operand of no type")
         left = self._expression(kind, depth)
-        if self._rnd.random() < 0.4:
+        drawn = self._rnd.random()
+        if row.name == "in" and second != MAP and drawn < 0.03:
+            right = "[]"  # goes with values of any type
+        elif drawn < 0.4:
             right = self._operand(second, kind, depth)
         elif isinstance(second, Type) and second.element is not None:
             right = self._list_with(left, kind, second.element, depth)
