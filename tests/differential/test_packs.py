@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,32 +20,48 @@ from usageaudit.policy.sql import ledger_columns
 from usageaudit.policy.sql.judging import CODES, judgements
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from usageaudit.policy import Bundle
+    from usageaudit.policy import Bundle, RegistryEntry
     from usageaudit.policy.model import PolicyTest
     from usageaudit.stores.port import Store
+
+    Facts = tuple[bytes, int, int | None, str, str, RegistryEntry | None]
 
 PACKS = sorted(shipped_packs())
 
 
-def _events(bundle: Bundle) -> dict[tuple[bytes, int, int | None, str, str], Sample]:
-    """Return the events of all tests of a bundle by what they say, each once, with ids that differ behind a space."""
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The events of a bundle's tests, each once, and what the tests say of their applications."""
+
+    samples: tuple[Sample, ...]
+    numbers: Mapping[Facts, int]
+    registry: Mapping[str, RegistryEntry]
+
+
+def _asked(bundle: Bundle) -> _Asked:
+    """Return the events with ids that differ behind a space, and with applications that the tests register."""
     unique = dict.fromkeys(_facts(test) for policy in bundle.policies for test in policy.tests)
-    return {
-        facts: Sample(json.loads(facts[0]), facts[1], facts[2] and facts[2] // 1000, facts[3], f"{facts[4]} {number}")
-        for number, facts in enumerate(unique)
-    }
+    samples, registry = [], dict(bundle.registry)
+    for number, (data, time, record_time, source, event_id, entry) in enumerate(unique):
+        event = json.loads(data)
+        if entry is not None:
+            event["application"]["name"] = f"application {number}"
+            registry[f"application {number}"] = entry
+        samples.append(Sample(event, time, record_time and record_time // 1000, source, f"{event_id} {number}"))
+    return _Asked(tuple(samples), {facts: number for number, facts in enumerate(unique)}, registry)
 
 
-def _facts(test: PolicyTest) -> tuple[bytes, int, int | None, str, str]:
-    return test.data, test.time, test.record_time, test.source, test.event_id
+def _facts(test: PolicyTest) -> Facts:
+    return test.data, test.time, test.record_time, test.source, test.event_id, test.registry
 
 
 def _in_sql(bundle: Bundle, side: SqlSide) -> dict[str, list[str]]:
-    """Return the verdicts of each policy for the rows of the ledger; of its revisions one at most is in force."""
+    """Return the verdicts of each policy for the ledger's rows; of its revisions one at most is in force."""
     names: dict[int, str] = {code: name for name, code in CODES.items()}
-    columns = ledger_columns(bundle.registry)
+    columns = ledger_columns(side.registry)
     found: dict[str, list[str]] = {}
     for one in judgements(bundle, columns, ("shadow", "enforce")):
         rows = side.store.execute(f"SELECT {one.sql} FROM ledger ORDER BY offset").rows
@@ -60,16 +76,15 @@ def _in_sql(bundle: Bundle, side: SqlSide) -> dict[str, list[str]]:
 def test_the_tests_of_a_pack_pass_in_the_ledger(store: Store, pack: str) -> None:
     """Each test that a shipped policy brings along gets the verdict that it expects by SQL, too."""
     bundle = load_bundle([pack])
-    side = SqlSide(store, bundle.registry)
-    events = _events(bundle)
-    side.fill(list(events.values()))
-    numbers = {facts: number for number, facts in enumerate(events)}
+    asked = _asked(bundle)
+    side = SqlSide(store, asked.registry)
+    side.fill(asked.samples)
     found = _in_sql(bundle, side)
     wrong = [
-        (policy.id, test.name, test.expect, found[policy.id][numbers[_facts(test)]])
+        (policy.id, test.name, test.expect, found[policy.id][asked.numbers[_facts(test)]])
         for policy in bundle.policies
         for test in policy.tests
-        if found[policy.id][numbers[_facts(test)]] != test.expect
+        if found[policy.id][asked.numbers[_facts(test)]] != test.expect
     ]
     assert wrong == []
 
@@ -85,7 +100,7 @@ def test_packs_that_are_filled_in_say_the_same_in_the_ledger(store: Store, tmp_p
     names = ("lab-it", "desk-us", "watch", "desk", "vault", "misfiled", "unheard-of")
     events = [
         replace(one, data={**one.data, "application": {"name": names[number % len(names)]}})
-        for number, one in enumerate(_events(bundle).values())
+        for number, one in enumerate(_asked(bundle).samples)
     ]
     side = SqlSide(store, bundle.registry)
     side.fill(events)

@@ -80,11 +80,12 @@ def merged_registry(parts: Iterable[Loaded], report: Report) -> dict[str, Regist
         for key, value in tree.entries:
             if key.text in registry:
                 report.error(key.place, f"application {key.text[:100]} is also in the registry of another part")
-            registry[key.text] = _registry_entry(value, report)
+            registry[key.text] = registry_entry(value, report)
     return dict(sorted(registry.items()))
 
 
-def _registry_entry(node: Node, report: Report) -> RegistryEntry:
+def registry_entry(node: Node, report: Report) -> RegistryEntry:
+    """Return what is said of an application; what is wrong with it is reported."""
     fields = Fields(node, "an application", APPLICATION, report)
 
     def texts(name: str) -> tuple[str, ...] | None:

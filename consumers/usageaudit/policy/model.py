@@ -80,7 +80,8 @@ class Alert:
 class PolicyTest:
     """An event with the verdict that a policy must give; `missing` and `exception` are None where not stated.
 
-    `data` is the event's data as JSON, times are microseconds.
+    `data` is the event's data as JSON, times are microseconds. `registry` is what the registry is to say of the event's
+    application, None where that is what the bundle's says.
     """
 
     name: str
@@ -94,6 +95,7 @@ class PolicyTest:
     exception: str | None
     file: str
     line: int
+    registry: RegistryEntry | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -113,6 +113,14 @@ ALERT: Shape = {
     "dedup_by": Key(PATHS, "Violations with equal values of these fields are one alert."),
     "for": Key({"type": "string", "pattern": "[0-9][dhms]$"}, "For how long they are, such as 30m, 24h or 7d."),
 }
+APPLICATION: Shape = {
+    "owner": Key(TEXT, "Who answers for the application."),
+    "team": Key(TEXT, "The team that runs it."),
+    "sector": Key(TEXT, "The sector that it works in, such as law_enforcement."),
+    "jurisdiction": Key(TEXT, "Where it is used."),
+    "approved_use_cases": Key(TEXTS, "What it was approved for."),
+    "data_classes": Key(TEXTS, "The classes of data that it handles."),
+}
 EVENT: Shape = {
     "event": Key(
         {"$ref": "#/definitions/UsageEvent"}, "The data of a usage event; required fields are filled in.", required=True
@@ -121,6 +129,7 @@ EVENT: Shape = {
     "record_time": Key(TIME, f"The time of its stream record. {_TIME_DOC}"),
     "source": Key(TEXT, "Its CloudEvents source."),
     "id": Key(TEXT, "Its CloudEvents id."),
+    "registry": Key(object_of(APPLICATION), "What the registry says of its application, in place of the bundle's."),
 }
 TEST: Shape = {
     "name": Key(TEXT, "What the test shows.", required=True),
@@ -166,14 +175,6 @@ MANIFEST: Shape = {
     "uses": Key(TEXTS, "Shipped packs, and folders, whose policies hold here, too."),
     "require_approvals": Key({"type": "boolean"}, "Whether an enforced policy must have been approved as it is."),
 }
-APPLICATION: Shape = {
-    "owner": Key(TEXT, "Who answers for the application."),
-    "team": Key(TEXT, "The team that runs it."),
-    "sector": Key(TEXT, "The sector that it works in, such as law_enforcement."),
-    "jurisdiction": Key(TEXT, "Where it is used."),
-    "approved_use_cases": Key(TEXTS, "What it was approved for."),
-    "data_classes": Key(TEXTS, "The classes of data that it handles."),
-}
 APPROVAL: Shape = {
     "policy": Key(TEXT, "The policy that was approved, as pack/clause.", required=True),
     "version": Key({"type": "integer", "minimum": 1, "maximum": _MOST}, "Its version at the time.", required=True),
@@ -194,7 +195,7 @@ EXPECTATION: Shape = {
 CASE: Shape = {
     "name": Key(TEXT, "What the event is.", required=True),
     "expect": Key(list_of(object_of(EXPECTATION)), "The verdicts of the clauses, by the event's time.", required=True),
-    **{name: EVENT[name] for name in ("event", "record_time", "source", "id")},
+    **{name: EVENT[name] for name in ("event", "record_time", "source", "id", "registry")},
 }
 LISTS = map_of({"anyOf": [TEXTS, list_of({"type": "number"})]}, WORD.pattern)
 """Named lists, each of texts or of numbers."""

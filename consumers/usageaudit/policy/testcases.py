@@ -13,13 +13,14 @@ from usageaudit.events.model import UsageEvent
 from usageaudit.events.times import format_time
 from usageaudit.events.validation import problems_in
 from usageaudit.policy.fields import Fields, json_of, texts_of
+from usageaudit.policy.merging import registry_entry
 from usageaudit.policy.model import PolicyTest
 from usageaudit.policy.report import TESTS, did_you_mean
 from usageaudit.policy.shapes import CASE, EXPECTATION, TEST, VERDICTS
 from usageaudit.policy.yamltree import Mapping, Sequence
 
 if TYPE_CHECKING:
-    from usageaudit.policy.model import Policy
+    from usageaudit.policy.model import Policy, RegistryEntry
     from usageaudit.policy.report import Report
     from usageaudit.policy.yamltree import Node
     from usageaudit.verdicts import Verdict
@@ -63,7 +64,13 @@ def _read_test(node: Node, policy: Policy, report: Report) -> PolicyTest | None:
         exception=exception,
         file=node.place.file.name,
         line=node.place.line,
+        registry=_registry(fields, report),
     )
+
+
+def _registry(fields: Fields, report: Report) -> RegistryEntry | None:
+    node = fields.node_of("registry")
+    return None if node is None else registry_entry(node, report)
 
 
 def _default_time(policy: Policy) -> int:
@@ -157,6 +164,7 @@ def _case(fields: Fields, node: Node, report: Report) -> PolicyTest | None:
         exception=None,
         file=node.place.file.name,
         line=node.place.line,
+        registry=_registry(fields, report),
     )
 
 

@@ -40,7 +40,7 @@ def run_tests(bundle: Bundle) -> Iterator[Outcome]:
 
     What a bundle uses is tested as it was written: by its own lists and registry and without overrides, which are
     there to change it. A policy that is judged is also asked twice, alone and within the fused bundle, and must
-    answer the same.
+    answer the same, where the test is by the registry that the bundle was fused with.
     """
     written = {part.name: _as_written(bundle, part) for part in bundle.parts}
     judge = compile_judge(bundle)
@@ -72,8 +72,10 @@ def _as_written(bundle: Bundle, part: Part) -> Bundle:
 
 
 def occurrence_of(test: PolicyTest, registry: Mapping[str, RegistryEntry]) -> Occurrence:
-    """Return the event of a test as policies see it."""
+    """Return the event of a test as policies see it; what the test itself says of the application goes before."""
     event = decode(encode_structured(event_id=test.event_id, source=test.source, time=0, data=test.data))
+    if test.registry is not None:
+        registry = {event.data.application.name: test.registry}
     return Occurrence(event.data, test.time, test.record_time, registry, event.source, event.id)
 
 
@@ -91,7 +93,7 @@ def _unexpected(found: PolicyExplanation, test: PolicyTest) -> str:
 
 def _disagreement(policy: Policy, explainer: PolicyExplainer, test: PolicyTest, bundle: Bundle, judge: Judge) -> str:
     event = occurrence_of(test, bundle.registry)
-    if policy.stage in JUDGED:
+    if policy.stage in JUDGED and test.registry is None:
         verdicts = judge(event.data, test.time, test.record_time, event.source, event.event_id)
         if recorded(policy, explainer.explain(event)) != _of(policy.id, verdicts):
             return "the fused judge and the policy alone disagree: please report this as an error of usageaudit"

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 WHEN = 'purpose.use_case == "x"'
 
 
-def _outcome(test: dict[str, Any], when: str = WHEN, **more: Any) -> Outcome:
-    [outcome] = run_tests(bundle_of(policy(when, tests=[{"name": "t", "event": {}, **test}], **more)))
+def _outcome(test: dict[str, Any], when: str = WHEN, files: dict[str, str] | None = None, **more: Any) -> Outcome:
+    [outcome] = run_tests(bundle_of(policy(when, tests=[{"name": "t", "event": {}, **test}], **more), **(files or {})))
     return outcome
 
 
@@ -67,6 +67,24 @@ def test_test_says_when_it_happened() -> None:
     assert _outcome({"expect": "ok", **at, "time": "2024-04-30"}, revisions=revisions).passed
     early = {"expect": "violation", "time": "2024-04-30T23:59:59Z", "record_time": "2024-05-02"}
     assert _outcome(early, revisions=revisions).passed
+
+
+def test_test_says_what_the_registry_says_of_its_application() -> None:
+    """A test's entry takes the place of the bundle's, and is empty where it says nothing of a field."""
+    registered = {"registry": "test: {sector: x}\n"}
+    when = 'registry.sector == "x"'
+    assert _outcome({"expect": "violation"}, when, files=registered).passed
+    assert _outcome({"expect": "ok", "registry": {"sector": "y"}}, when, files=registered).passed
+    unknown = {"expect": "indeterminate", "missing": ["registry.sector"], "registry": {"owner": "o"}}
+    assert _outcome(unknown, when, files=registered).passed
+    named = {"expect": "violation", "event": {"application": {"name": "a"}}, "registry": {"sector": "x"}}
+    assert _outcome(named, when).passed
+
+
+def test_entry_of_a_test_is_checked() -> None:
+    """A key that the registry does not have is an error at its place."""
+    with pytest.raises(InvalidBundle, match="did you mean sector"):
+        _outcome({"expect": "ok", "registry": {"sectr": "x"}})
 
 
 def test_exempted_is_an_expectation() -> None:
