@@ -104,6 +104,6 @@ def user_name() -> str:
 
 def _load(sources: Sequence[str]) -> InForce:
     bundle = load_bundle(sources)
-    for warning in check_approvals(bundle):
-        log.warning("a policy is enforced without an approval", policy=warning.message)
+    if unapproved := check_approvals(bundle):
+        log.warning("policies are enforced without an approval; see `usageaudit policy check`", number=len(unapproved))
     return InForce(bundle, compile_judge(bundle))

@@ -3,7 +3,8 @@
     folders, packs ─▶ load_bundle ─▶ Bundle ─▶ compile_judge ─▶ judge(data, time, record_time) ─▶ Verdicts
 
 `language` is the language of conditions, `python` lowers them; `loading` reads a bundle and says everything that is
-wrong with it; `judge` fuses a bundle into one function; `explain` evaluates policies one by one and says why.
+wrong with it; `judge` fuses a bundle into one function; `explain` evaluates policies one by one and says why. `shapes`
+is what its files may say; `meaning` is what a policy means apart from its text, for `diff`, `locking` and `approvals`.
 """
 
 from usageaudit.policy.archive import bundle_from_archive

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,6 +24,8 @@ from usageaudit.policy.yamltree import Sequence, TextFile, read_yaml
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from usageaudit.policy.model import Bundle
+
 MAX_TEXT = 2_000
 """The longest name of who approves, and the longest reason, in characters."""
 _HEAD = "# Who approved which meaning of which policy: `usageaudit policy approve` appends, nothing is taken out.\n"
@@ -35,14 +40,29 @@ def approve_policy(source: str, policy_id: str, *, approved_by: str, reason: str
     folder = Path(source)
     if not folder.is_dir():
         raise ConfigurationError(f"{source} is no folder: approvals are kept in a folder of your own")
-    bundle = load_bundle((source,))
-    policy = bundle.policy(policy_id)
-    if policy is None:
-        hint = did_you_mean(policy_id, (one.id for one in bundle.policies)) or "`usageaudit policy docs` lists them"
-        raise ConfigurationError(f"{source} has no policy {policy_id}: {hint}")
     for name, text in (("--by", approved_by), ("--reason", reason)):
         if not text.strip() or len(text) > MAX_TEXT:
             raise ConfigurationError(f"{name} is a text of 1 to {MAX_TEXT} characters")
+    with _alone(folder):
+        return _approve(folder, load_bundle((source,)), policy_id, approved_by, reason)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Let one process at a time read and replace a folder's approvals, so that none is lost."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _approve(folder: Path, bundle: Bundle, policy_id: str, approved_by: str, reason: str) -> tuple[Approval, bool]:
+    policy = bundle.policy(policy_id)
+    if policy is None:
+        hint = did_you_mean(policy_id, (one.id for one in bundle.policies)) or "`usageaudit policy docs` lists them"
+        raise ConfigurationError(f"{folder} has no policy {policy_id}: {hint}")
     meaning = meaning_of(policy, bundle)
     now = to_micros(datetime.now(UTC).replace(microsecond=0))
     new = Approval(policy.id, meaning.version, meaning.digest, approved_by, reason, now)

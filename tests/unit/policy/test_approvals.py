@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.policy.bundles import bundle_of, policy, write
 from usageaudit.policy import Approval, load_bundle
 from usageaudit.policy.approvals import entries, recorded
-from usageaudit.policy.approving import appended
+from usageaudit.policy.approving import appended, approve_policy
 from usageaudit.policy.report import Report
 from usageaudit.policy.yamltree import TextFile, read_yaml
 
@@ -86,6 +88,18 @@ def test_the_same_approval_twice_is_one(command: Command) -> None:
     assert code == 0
     assert "already; nothing is written" in errors
     assert Path("b/approvals.yaml").read_text() == before
+
+
+def test_approvals_given_at_once_are_all_kept(command: Command, tmp_path: Path) -> None:
+    """Who approves at the same time as others overwrites nobody."""
+    _bundle()
+    names = [f"officer {number}" for number in range(8)]
+    with ThreadPoolExecutor(len(names)) as pool:
+        found = pool.map(lambda who: approve_policy(str(tmp_path / "b"), "b/a", approved_by=who, reason="r"), names)
+        assert all(added for _, added in found)
+    assert sorted(one.approved_by for one in load_bundle([tmp_path / "b"]).approvals) == names
+    assert sorted(os.listdir(tmp_path / "b")) == ["approvals.yaml", "bundle.yaml", "policies"]  # noqa: PTH208  names alone
+    assert _warnings(command) == 0
 
 
 @pytest.mark.parametrize("stage", ["draft", "shadow", "retired"])
@@ -187,6 +201,7 @@ LAYOUTS = [
 ]
 
 
+@settings(deadline=None)
 @given(st.sampled_from(LAYOUTS), st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=3))
 def test_what_was_there_stays_and_what_is_new_is_read_back(text: str | None, new: list[tuple[str, str]]) -> None:
     """However a list of entries is laid out, appending keeps it; any name and reason come back as they were."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.unit.policy.bundles import bundle_of, policy, write
+from usageaudit.policy.folders import shipped_packs
 from usageaudit.policy.locking import disagreements, lock_of, lock_text, read_lock
 from usageaudit.policy.report import Report
 
@@ -176,9 +177,46 @@ def test_a_shipped_pack_is_not_written_to(command: Command) -> None:
     assert command("lock", "b")[0] == 2
 
 
+@pytest.mark.parametrize("pack", shipped_packs())
+def test_shipped_packs_mean_what_their_locks_say(command: Command, pack: str) -> None:
+    """A shipped policy changes its meaning under a new version only; `usageaudit policy lock FOLDER` agrees anew."""
+    assert command("lock", "--check", pack) == (0, "", "")
+
+
+EVERYTHING = policy(
+    revisions=[
+        {
+            "version": 1,
+            "to": "2026-01-01",
+            "when": "mine && ([1, 2].exists(x, x == size(tools)) ? !has(actor.on_behalf_of) : cost.amount > 1.5)",
+        },
+        {
+            "version": 2,
+            "from": "2026-01-01",
+            "when": "content.signals.exists_one(s, s.score * 2.0 >= 1.0)"
+            " && event.time > timestamp('2026-01-01T00:00:00Z') || labels['k'].matches('^a') || tools.all(x, x != 'a') && usage.input_tokens % 2 == 0",
+        },
+    ],
+    let={"mine": "actor.sector in lists.some && event.time.getHours('Europe/Paris') >= 8"},
+    applies="registry.sector == 'retail' || record.time - event.time < duration('1h')",
+    exceptions=[EXCEPTION],
+    alert={"dedup_by": ["actor.id"], "for": "1d12h"},
+    message="{actor.id}: {{}}",
+    evidence=["model.name", "actor.id"],
+    on_unknown="violate",
+)
+
+
+def test_a_digest_is_for_years() -> None:
+    """Another digest for the same policy would end every approval and every lock: it needs a new `meaning.FORMAT`."""
+    bundle = bundle_of(EVERYTHING, lists="some: [b, a]", registry="bot: {sector: s, owner: me}\n")
+    assert lock_of(bundle)["test/a"].digest == "cd948dd7ff8f151c0306bb43db3a52a3af0a9660f9dbac68e5724c9b339c47d3"
+
+
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc", "Cn"]), min_size=1, max_size=12).filter(str.strip)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(TEXT, TEXT), max_size=3, unique_by=lambda one: one[0]))
 def test_what_is_written_is_read_back(names: list[tuple[str, str]]) -> None:
     """Any ids of exceptions and names of applications come back from the file as they were, for PyYAML as for us."""
