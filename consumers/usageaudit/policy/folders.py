@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from usageaudit.policy.report import Report
 
 MAX_FILE_BYTES = 1 << 20
-MAX_LOCK_BYTES = 16 << 20
+MAX_GROWING_BYTES = 4 << 20
+"""The most bytes of the two files that can't be parted: the lock, and the approvals, of which none is taken out."""
 MAX_ENTRIES = 50_000
 """How many files and folders of one folder of a bundle are looked at, those that are none of a bundle's included."""
 MAX_DEPTH = 16
@@ -154,7 +155,7 @@ def _read(file: Path, label: str, path: str, report: Report) -> str | None:
         if not stat.S_ISREG(file.stat().st_mode):
             report.error(_place(label, path), "is no regular file")
             return None
-        most = MAX_LOCK_BYTES if path == LOCK else MAX_FILE_BYTES
+        most = MAX_GROWING_BYTES if path in (LOCK, APPROVALS) else MAX_FILE_BYTES
         with file.open("rb") as stream:
             content = stream.read(most + 1)
     except OSError as error:

@@ -194,7 +194,8 @@ EVERYTHING = policy(
             "version": 2,
             "from": "2026-01-01",
             "when": "content.signals.exists_one(s, s.score * 2.0 >= 1.0)"
-            " && event.time > timestamp('2026-01-01T00:00:00Z') || labels['k'].matches('^a') || tools.all(x, x != 'a') && usage.input_tokens % 2 == 0",
+            " && event.time > timestamp('2026-01-01T00:00:00Z') || labels['k'].matches('^a')"
+            " || tools.all(x, x != 'a') && usage.input_tokens % 2 == 0",
         },
     ],
     let={"mine": "actor.sector in lists.some && event.time.getHours('Europe/Paris') >= 8"},
