@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usageaudit.policy.language import BOOL, Call, Field, Has, Named, Quantified, children
+from usageaudit.policy.language import BOOL, Call, Const, Field, Has, Named, Quantified, children
+from usageaudit.policy.language.tree import walk
 from usageaudit.policy.python import lower
 
 if TYPE_CHECKING:
@@ -59,10 +60,27 @@ def _leaves(node: Node) -> Iterator[Node]:
             yield from _leaves(child)
     elif isinstance(node, Quantified):
         yield from _leaves(node.operand)
+        if _same_for_all(node):
+            yield from _leaves(node.predicate)
+
+
+def _same_for_all(node: Quantified) -> bool:
+    """Whether a macro over constants is left open by which of its fields are missing alone, the same for each element.
+
+    Its condition is then one test, which is unknown as soon as one of its operands is.
+    """
+    within = (one for part in (node.operand, node.predicate) for one in walk(part))
+    joined = any(
+        isinstance(one, Quantified | Has | Named) or (isinstance(one, Call) and one.operator.name in _LOGIC)
+        for one in within
+    )
+    return isinstance(node.operand, Const) and not joined
 
 
 def _depending(atom: Node, constants: Constants) -> Iterator[str]:
     """Yield code for when an unknown atom's missing fields depend on more than on which fields are there."""
+    if isinstance(atom, Quantified) and _same_for_all(atom):
+        return
     if isinstance(atom, Quantified):
         yield f" and {lower(atom.operand, constants).value} is not None"
         # Its condition is asked only where that list is there; what it depends on goes by elements, which have no name.

@@ -70,6 +70,31 @@ def test_fused_and_one_by_one_agree(seed: int) -> None:
         assert _recorded(judge(*event)) == recorded
 
 
+@pytest.mark.parametrize(
+    ("place", "remembered"),
+    [
+        ("actor.jurisdiction in lists.a", True),
+        ("lists.a.exists(c, actor.jurisdiction.startsWith(c))", True),
+        ("lists.a.exists(c, c == actor.jurisdiction || c == actor.sector)", False),
+    ],
+)
+def test_what_is_left_open_is_found_out_once_for_the_fields_that_are_missing(place: str, *, remembered: bool) -> None:
+    """Events that leave out the same share one verdict, unless more than that decides it; others have their own."""
+    judge = compile_judge(bundle_of(policy(f'{place} && purpose.use_case == "x"'), lists="a: [FR, DE]"))
+
+    def found(**fields: Any) -> Any:
+        (one,) = judge(data_of(**fields), TIME).indeterminate
+        return one
+
+    nothing = found()
+    again = found(model={"provider": "other"})
+    assert again == nothing
+    assert (again is nothing) is remembered
+    assert {"actor.jurisdiction", "purpose.use_case"} <= set(nothing.missing_fields)
+    assert found(actor={"id": "a", "jurisdiction": "FR"}).missing_fields == ("purpose.use_case",)
+    assert "purpose.use_case" not in found(purpose={"use_case": "x"}).missing_fields
+
+
 def _verdict(bundle: Bundle, time: int = TIME, **fields: Any) -> Verdicts:
     return compile_judge(bundle)(data_of(**fields), time)
 
