@@ -191,8 +191,13 @@ def _unpack(data: bytes, batch: Any, known: dict[bytes, Headers]) -> list[Record
         at += 1
         if number > 0x7F:
             number, at = _rest(data, at, number)
+        if number & 1:
+            raise ValueError("a record of negative length")
         end = at + (number >> 1)
-        at += 1  # attributes, of which none is in use
+        number = data[at]  # attributes, of which none is in use: a byte, which the client takes for a number, too
+        at += 1
+        if number > 0x7F:
+            _, at = _rest(data, at, number)
         number = data[at]
         at += 1
         if number > 0x7F:
@@ -231,7 +236,7 @@ def _unpack(data: bytes, batch: Any, known: dict[bytes, Headers]) -> list[Record
 
 
 def _rest(data: bytes, at: int, number: int) -> tuple[int, int]:
-    """Return a varint of which the first byte has been read, and where it ends."""
+    """Return a varint of which the first byte has been read, and where it ends, within ten bytes as in the client."""
     number &= 0x7F
     shift = 7
     while True:
@@ -241,6 +246,8 @@ def _rest(data: bytes, at: int, number: int) -> tuple[int, int]:
         if byte < 0x80:
             return number, at
         shift += 7
+        if shift >= 64:
+            raise ValueError("a number of more than ten bytes")
 
 
 def _headers(raw: bytes, known: dict[bytes, Headers]) -> Headers:
@@ -249,6 +256,8 @@ def _headers(raw: bytes, known: dict[bytes, Headers]) -> Headers:
     headers: Headers = []
     for _ in range(count):
         length, at = _varint(raw, at)
+        if length < 0:
+            raise ValueError("a header's name of negative length")
         name = raw[at : at + length].decode("utf-8", "replace")
         at += length
         length, at = _varint(raw, at)
