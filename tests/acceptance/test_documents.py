@@ -53,6 +53,9 @@ TRIED_BY = {
     ("docs/policy-language.md", "indented"): HERE,
     ("docs/publishing.md", "json"): "tests/acceptance/test_docs_publishing.py",
     ("docs/publishing.md", "python"): "tests/acceptance/test_docs_publishing.py",
+    ("docs/tour.md", "python"): "tests/acceptance/test_tour.py",
+    ("docs/tour.md", "sh"): "tests/acceptance/test_tour.py",
+    ("docs/tour.md", "yaml"): "tests/acceptance/test_tour.py",
 }
 """Which test tries the blocks of a document in a language."""
 
