@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from usageaudit.policy.meaning import meanings
+from usageaudit.policy.meaning import ORDER, meanings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -53,10 +53,14 @@ def _changed(was: Meaning, now: Meaning) -> Iterator[Difference]:
         old, new = was.parts.get(name), now.parts.get(name)
         if old is not None and new is not None and name.startswith("lists."):
             yield _entries(was.policy_id, name, old.plain, new.plain)
+        elif name == ORDER:
+            yield from _order(was.policy_id, old.plain if old else [], new.plain if new else [])
         elif old is not None and new is not None and isinstance(old.shown, dict) and isinstance(new.shown, dict):
             yield _fields(was.policy_id, name, old.shown, new.shown)
         else:
-            yield _difference(was.policy_id, name, old and old.shown, new and new.shown)
+            shown = [None if one is None else one.shown for one in (old, new)]
+            if shown != [None, None]:  # such as the end of a new revision that is open
+                yield _difference(was.policy_id, name, *shown)
 
 
 def changed_parts(was: Meaning, now: Meaning) -> list[str]:
@@ -100,6 +104,13 @@ def _entries(policy_id: str, part: str, old: list[Any], new: list[Any]) -> Diffe
         return Difference(policy_id, "changed", part, old, new)
     change: Change = "added" if not removed else "removed" if not added else "changed"
     return Difference(policy_id, change, part, removed, added)
+
+
+def _order(policy_id: str, old: list[str], new: list[str]) -> Iterator[Difference]:
+    """Yield that the exceptions that both have stand in another order; what came or went is told by itself."""
+    kept = [one for one in old if one in new], [one for one in new if one in old]
+    if kept[0] != kept[1]:
+        yield Difference(policy_id, "changed", ORDER, *kept)
 
 
 def _fields(policy_id: str, part: str, old: dict[str, Any], new: dict[str, Any]) -> Difference:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 FORMAT = 1
 """Number of this definition of meaning, which every digest covers."""
 SHORT = 16
+ORDER = "exceptions"
+"""The part that says which of several exceptions goes first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,8 @@ def _parts(policy: Policy) -> Iterator[tuple[str, Part]]:
     yield "on_unknown", _plain(policy.on_unknown)
     yield "message", _plain(policy.message.text)
     yield "evidence", _plain(sorted(map(".".join, policy.evidence)))
+    if len(policy.exceptions) > 1:  # the first one that holds is recorded
+        yield ORDER, _plain([exception.id for exception in policy.exceptions])
     for exception in policy.exceptions:
         rest = {"expires": _time(exception.expires), "approved_by": exception.approved_by}
         yield f"exceptions.{exception.id}", _condition(exception.when, rest)

@@ -105,6 +105,35 @@ def test_another_condition_is_a_difference_of_its_revision(old: str, new: str) -
             {"revisions.1.to": ("added", None, "2026-01-01T00:00:00Z")},
         ),
         (
+            {"exceptions": [EXCEPTION, {**EXCEPTION, "id": "EY"}]},
+            {"exceptions": [{**EXCEPTION, "id": "EY"}, EXCEPTION]},
+            {"exceptions": ("changed", ["EX", "EY"], ["EY", "EX"])},
+        ),
+        (
+            {"exceptions": [EXCEPTION]},
+            {"exceptions": [{**EXCEPTION, "id": "EY"}, EXCEPTION]},
+            {
+                "exceptions.EY": (
+                    "added",
+                    None,
+                    {"when": "has(actor.sector)", "expires": "2026-01-02T00:00:00Z", "approved_by": "me"},
+                )
+            },
+        ),
+        (
+            {"revisions": [{"version": 1, "when": "has(actor.sector)", "to": "2026-01-01"}]},
+            {
+                "revisions": [
+                    {"version": 1, "when": "has(actor.sector)", "to": "2026-01-01"},
+                    {"version": 2, "when": "has(usage)  // wider", "from": "2026-01-01"},
+                ]
+            },
+            {
+                "revisions.2.when": ("added", None, "has(usage)"),
+                "revisions.2.from": ("added", None, "2026-01-01T00:00:00Z"),
+            },
+        ),
+        (
             {},
             {"alert": {"dedup_by": ["actor.id"], "for": "1h"}},
             {"alert": ("added", None, {"dedup_by": ["actor.id"], "for": "3600s"})},
@@ -209,6 +238,18 @@ def test_what_is_no_difference_judges_alike(rnd: random.Random) -> None:
             for data in (data_of(**draw.event()) for _ in range(20)):
                 verdicts = [judge(data, TIME, TIME, "//s", "e") for judge in judges]
                 assert verdicts[0] == verdicts[1], changed
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.randoms(use_true_random=False))
+def test_there_are_differences_where_the_digests_differ_and_only_there(rnd: random.Random) -> None:
+    """What `diff` prints and what `lock` and approvals compare never contradict each other."""
+    draw = Random(rnd)
+    bundles = [bundle_of(draw.policy("a"), lists=f"some: [{draw.word()}]\n") for _ in range(4)]
+    for old in bundles:
+        for new in bundles:
+            digests = [meanings(one)["test/a"].digest for one in (old, new)]
+            assert (_changes(old, new) == {}) == (digests[0] == digests[1])
 
 
 @settings(max_examples=60, deadline=None)
