@@ -53,8 +53,11 @@ _LONGEST = (2**63 - 1) // 1000
 
 def sayable(condition: Condition) -> bool:
     """Whether CEL gives the condition the meaning that it has here."""
-    nodes = list(walk(condition.root))
-    return "\\U00000000" not in condition.source.text and not any(map(_means_otherwise, nodes))
+    # CEL has no 2**63, which this is without the two signs before it.
+    unreadable = ("\\U00000000", "--9223372036854775808")
+    return not any(text in condition.source.text for text in unreadable) and not any(
+        map(_means_otherwise, walk(condition.root))
+    )
 
 
 def _means_otherwise(node: Node) -> bool:

@@ -167,6 +167,7 @@ FOUND = {
         "cost.amount == -583858778.1094942",
         {"cost": {"amount": "-583858778.109494177"}},
     ),
+    "the last digit of a short amount": ("cost.amount == -3.8585", {"cost": {"amount": "-3.8585"}}),
     "the smallest double": ("outcome.latency_ms == 5e-324", {"outcome": {"latency_ms": 5e-324}}),
     "no use case that is approved": ("registry.approved_use_cases.exists_one(u, u > model.name)", {}),
     "small constants beside large ones": (
