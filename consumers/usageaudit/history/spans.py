@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
     from usageaudit.stores.port import Store
 
-_HOUR = 3_600_000_000
+_SECOND = 1_000_000
+_HOUR = 3_600 * _SECOND
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +50,33 @@ def spans(store: Store, period: Period, events: int) -> tuple[Span, ...]:
         "SELECT toUnixTimestamp(toStartOfHour(event_time)) AS hour, count() "
         f"FROM ledger WHERE {period.accepted} GROUP BY hour ORDER BY hour"
     )
-    hours = ((int(hour) * 1_000_000, int(count)) for hour, count in store.execute(sql).rows)
-    return tuple(_within(piece, period) for piece in _pieces(hours, events))
+    hours = (
+        Span(Period(max(int(hour) * _SECOND, period.start), min(int(hour) * _SECOND + _HOUR, period.end)), int(count))
+        for hour, count in store.execute(sql).rows
+    )
+    return tuple(_pieces(hours, events))
 
 
-def _pieces(hours: Iterable[tuple[int, int]], most: int) -> Iterator[Span]:
+def _pieces(hours: Iterable[Span], most: int) -> Iterator[Span]:
     waiting: Span | None = None
-    for hour, count in hours:
-        if waiting is not None and waiting.events + count > most:
+    for hour in hours:
+        if waiting is not None and waiting.events + hour.events > most:
             yield waiting
             waiting = None
-        if count > most:
-            yield from _cut(hour, count, most)
+        if hour.events > most:
+            yield from _cut(hour, most)
         elif waiting is None:
-            waiting = Span(Period(hour, hour + _HOUR), count)
+            waiting = hour
         else:
-            waiting = Span(Period(waiting.period.start, hour + _HOUR), waiting.events + count)
+            waiting = Span(Period(waiting.period.start, hour.period.end), waiting.events + hour.events)
     if waiting is not None:
         yield waiting
 
 
-def _cut(hour: int, count: int, most: int) -> Iterator[Span]:
-    pieces = min(-(-count // most), _HOUR)
-    bounds = [hour + _HOUR * number // pieces for number in range(pieces + 1)]
-    shares = [count * number // pieces for number in range(pieces + 1)]
+def _cut(hour: Span, most: int) -> Iterator[Span]:
+    start, length = hour.period.start, hour.period.end - hour.period.start
+    pieces = min(-(-hour.events // most), length)
+    bounds = [start + length * number // pieces for number in range(pieces + 1)]
+    shares = [hour.events * number // pieces for number in range(pieces + 1)]
     for number in range(pieces):
         yield Span(Period(bounds[number], bounds[number + 1]), shares[number + 1] - shares[number])
-
-
-def _within(span: Span, period: Period) -> Span:
-    return Span(Period(max(span.period.start, period.start), min(span.period.end, period.end)), span.events)
