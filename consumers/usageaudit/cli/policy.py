@@ -65,7 +65,8 @@ def check(context: typer.Context, sources: SourcesArgument = None, format: Forma
         for diagnostic in refused.diagnostics:
             say(diagnostic.render())
         errors = sum(diagnostic.severity == "error" for diagnostic in refused.diagnostics)
-        say(f"error: the policies have {_counted(errors, 'error')}")
+        more = "" if refused.complete else ", and what follows was not read"
+        say(f"error: the policies have {_counted(errors, 'error')}{more}")
         raise typer.Exit(BROKEN) from None
     for warning in warnings:
         say(warning.render())

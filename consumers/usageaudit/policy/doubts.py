@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from usageaudit.events.times import format_time
 from usageaudit.policy.folders import LISTS
 from usageaudit.policy.language import Call, Const, Field, Has, Named, Node, children
+from usageaudit.policy.language.demands import Effort
 from usageaudit.policy.language.diagnostics import at
 from usageaudit.policy.language.possible import Possibilities, satisfiable
 from usageaudit.policy.yamltree import Mapping
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
     from usageaudit.policy.yamltree import Place
 
 
+MAX_EFFORT = 2_000_000
+"""How many terms are looked at for contradictions between the conditions of all policies of a bundle."""
+
+
 class Doubts:
     """Looks at the policies of a bundle one after another, and then at what none of them used."""
 
@@ -32,6 +37,7 @@ class Doubts:
     ) -> None:
         self._lists, self._registry, self._report = lists, registry, report
         self._used: set[str] = set()
+        self._effort = Effort(MAX_EFFORT)
 
     def of_policy(self, policy: Policy, place: Place, *, own: bool) -> None:
         """Warn of what is doubtful in one policy, which stands at a place.
@@ -43,13 +49,14 @@ class Doubts:
         lists = {node.list_name for node in nodes if isinstance(node, Const) and node.list_name}
         self._used |= lists
         registered = [node for node in nodes if isinstance(node, Field) and node.path[0] == "registry"]
-        self._report.add(*_gaps(policy), *_unused_lets(policy, nodes), *_contradictions(policy), *_exceptions(policy))
+        self._report.add(*_gaps(policy), *_unused_lets(policy, nodes), *_contradictions(policy, self._effort))
+        self._report.add(*_exceptions(policy, self._effort))
         if registered and not self._registry:
             self._without_registry(registered, nodes)
         # What an empty list or an empty registry keeps from happening, no test can show.
         empty = any(not self._lists.get(name, (True,)) for name in lists) or (registered and not self._registry)
         if own and policy.stage != "retired":
-            for message, hint in _tests(policy, all_can_be_shown=not empty):
+            for message, hint in _tests(policy, self._effort, all_can_be_shown=not empty):
                 self._report.warning(place, message, hint)
 
     def _without_registry(self, registered: list[Field], nodes: list[Node]) -> None:
@@ -101,17 +108,18 @@ def _unused_lets(policy: Policy, nodes: list[Node]) -> Iterator[Diagnostic]:
             yield at(condition.root.span, "warning", f"no condition names {name}", "remove it from let")
 
 
-def _contradictions(policy: Policy) -> Iterator[Diagnostic]:
+def _contradictions(policy: Policy, effort: Effort) -> Iterator[Diagnostic]:
     """Yield a warning for each revision whose condition is never true where the policy applies."""
-    if policy.applies is None or not Possibilities().of(policy.applies.root).true:
+    if policy.applies is None or not Possibilities(effort).of(policy.applies.root).true:
         return
     for revision in policy.revisions:
         root = revision.when.root
-        if Possibilities().of(root).true and not satisfiable([(policy.applies.root, False), (root, False)]):
+        both = [(policy.applies.root, False), (root, False)]
+        if Possibilities(effort).of(root).true and not satisfiable(both, effort):
             yield at(root.span, "warning", "this is never true where applies is", "the two contradict each other")
 
 
-def _exceptions(policy: Policy) -> Iterator[Diagnostic]:
+def _exceptions(policy: Policy, effort: Effort) -> Iterator[Diagnostic]:
     starts = [-inf if revision.start is None else revision.start for revision in policy.revisions]
     longest: dict[str, PolicyException] = {}
     for exception in policy.exceptions:
@@ -123,7 +131,7 @@ def _exceptions(policy: Policy) -> Iterator[Diagnostic]:
             hint = "it expires before the first revision begins"
         elif before is not None:
             hint = f"{before.id}, which stands before it, holds for the same events"
-        elif _never_met(policy, exception):
+        elif _never_met(policy, exception, effort):
             hint = "it contradicts the conditions that it is an exception to"
         if hint:
             yield at(exception.when.root.span, "warning", message, hint)
@@ -149,25 +157,25 @@ def _certain(node: Node) -> bool:
             return False
 
 
-def _never_met(policy: Policy, exception: PolicyException) -> bool:
+def _never_met(policy: Policy, exception: PolicyException, effort: Effort) -> bool:
     """Whether no event that violates a policy can meet an exception, although each by itself can be."""
-    if policy.on_unknown == "violate" or not Possibilities().of(exception.when.root).true:
+    if policy.on_unknown == "violate" or not Possibilities(effort).of(exception.when.root).true:
         return False
     applies = [(policy.applies.root, False)] if policy.applies is not None else []
     ways = [[*applies, (revision.when.root, False)] for revision in policy.revisions]
-    met = [satisfiable([*way, (exception.when.root, False)]) for way in ways if satisfiable(way)]
+    met = [satisfiable([*way, (exception.when.root, False)], effort) for way in ways if satisfiable(way, effort)]
     return bool(met) and not any(met)
 
 
-def _tests(policy: Policy, *, all_can_be_shown: bool) -> Iterator[tuple[str, str]]:
+def _tests(policy: Policy, effort: Effort, *, all_can_be_shown: bool) -> Iterator[tuple[str, str]]:
     """Yield what the tests of a policy do not show, and what to do."""
     expected = {test.expect for test in policy.tests}
-    possible = [Possibilities().of(revision.when.root) for revision in policy.revisions]
     if not expected:
         yield "the policy has no test", "add tests: events with the verdicts that they must get"
         return
     if not all_can_be_shown:
         return
+    possible = [Possibilities(effort).of(revision.when.root) for revision in policy.revisions]
     if not expected & {"violation", "exempted"} and any(one.true for one in possible):
         yield "no test shows a violation", "add a test that expects one"
     if "ok" not in expected and any(one.false for one in possible):

@@ -165,7 +165,8 @@ class _Composer:
         if event.anchor is not None:
             self._refuse(event, "anchors (&name) are not read", "write the value out where it is needed")
         if event.tag is not None:
-            self._refuse(event, f"tags such as {event.tag[:40]} are not read", "leave it out")
+            hint = "put a condition that begins with ! in quotes" if event.tag[1:] else "leave it out"
+            self._refuse(event, f"tags such as {event.tag[:40]} are not read", hint)
         if isinstance(event, yaml.ScalarEvent):
             return self._scalar(event)
         if depth > MAX_DEPTH:

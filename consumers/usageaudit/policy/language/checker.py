@@ -63,7 +63,7 @@ def check(
     root = checker.whole(expr.tree, expected)
     if root is None or checker.problems:
         raise InvalidCondition(sorted(checker.problems, key=lambda d: (d.line, d.column)))
-    return Condition(root, expr.source, doubts(root), checker.size(root))
+    return Condition(root, expr.source, doubts(root), checker.size)
 
 
 class _TooMany(Exception):
@@ -77,6 +77,8 @@ class _Checker:
         self.problems: list[Diagnostic] = []
         self._names = names
         self._instructions = 0
+        self.size = 0
+        """How large the condition is: the nodes of its tree, and a tenth of its patterns' instructions."""
 
     def _error(self, span: Span, message: str, hint: str = "") -> None:
         self.problems.append(at(span, "error", message, hint))
@@ -98,13 +100,10 @@ class _Checker:
             wanted = "true or false" if expected == BOOL else f"a {expected}"
             self._error(root.span, f"a condition must be {wanted}, this is a {root.type}")
         size, depth = _measure(root, {})
+        self.size = size + self._instructions // 10
         if size > MAX_NODES or depth > MAX_DEPTH:
             limit = f"{MAX_NODES} operands" if size > MAX_NODES else f"{MAX_DEPTH} levels"
             self._error(root.span, f"with its sub-conditions put in, the condition has more than {limit}")
-
-    def size(self, root: Node) -> int:
-        """Return how large a condition is: the nodes of its tree, and a tenth of its patterns' instructions."""
-        return _measure(root, {})[0] + self._instructions // 10
 
     def node(self, tree: Syntax) -> Node | None:
         """Return the typed node of a part, None where it has an error, which is then reported."""

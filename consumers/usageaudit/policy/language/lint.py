@@ -24,7 +24,8 @@ def doubts(root: Node) -> tuple[Diagnostic, ...]:
 
     What stands in a sub-condition is told where that is defined, not again where it is named.
     """
-    found = [*_constant(root), *_settled(root, Possibilities())[1], *_unguarded(root)]
+    settled = [] if isinstance(root, Named) else _settled(root, Possibilities())[1]
+    found = [*_constant(root), *settled, *_unguarded(root)]
     return tuple(sorted(dict.fromkeys(found), key=lambda d: (d.line, d.column)))
 
 

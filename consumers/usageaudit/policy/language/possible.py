@@ -35,9 +35,9 @@ class Possible:
 class Possibilities:
     """Answers for the nodes of one tree; each is looked at once."""
 
-    def __init__(self) -> None:
+    def __init__(self, effort: Effort | None = None) -> None:
         self._known: dict[int, Possible] = {}
-        self._effort = Effort(MAX_EFFORT)
+        self._effort = effort or Effort(MAX_EFFORT)
 
     def of(self, node: Node) -> Possible:
         """Return whether a truth can be true and can be false."""
