@@ -171,3 +171,17 @@ GAP = {
     "created": "2026-03-03 00:00:00",
 }
 BUNDLE = {"hash": "b1", "name": "pack", "loaded_by": "ann", "loaded_at": "2026-03-01 00:00:00", "git_commit": "abc"}
+FIRST_READING = {
+    "policy_id": FACE, "policy_version": 1, "digest": "d1", "approved_by": "ann", "reason": "first reading",
+    "approved_at": "2026-02-01 00:00:00",
+}  # fmt: skip
+CHANGED = {
+    "policy_id": FACE, "policy_version": 2, "digest": "d2", "approved_by": "bob", "reason": "as changed",
+    "approved_at": "2026-03-31 12:00:00",
+}  # fmt: skip
+APPROVALS = [
+    {"bundle": "b1", **FIRST_READING, "current": 1, "recorded_at": "2026-03-01 00:00:00"},
+    {"bundle": "b3", **FIRST_READING, "current": 0, "recorded_at": "2026-04-05 00:00:00"},
+    {"bundle": "b3", **CHANGED, "current": 1, "recorded_at": "2026-04-05 00:00:00"},
+]
+"""A policy that was approved in one bundle, and again, as it was changed, in another, which has judged nothing yet."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.ledger_rows import EMBEDDED, SERVER, accepted, insert, migrated_store, plain, reads
-from tests.ledger_world import ART5, BUNDLE, BURST, FACE, GAP, HINT, WORLD
+from tests.ledger_world import APPROVALS, ART5, BUNDLE, BURST, FACE, GAP, HINT, WORLD
 from usageaudit.events.fields import EVENT_FIELDS
 from usageaudit.stores.queries import named_queries
 from usageaudit.verdicts import violation_id
@@ -255,6 +255,16 @@ ANSWERS: list[tuple[str, dict[str, str], list[tuple[Any, ...]]]] = [
         ],
     ),
     (
+        "approvals-of-policy",
+        {"policy": FACE},
+        [
+            (1, "ann", "2026-02-01 00:00:00", "first reading", 1, "b1", "pack", 3),
+            (1, "ann", "2026-02-01 00:00:00", "first reading", 0, "b3", "", 0),
+            (2, "bob", "2026-03-31 12:00:00", "as changed", 1, "b3", "", 0),
+        ],
+    ),
+    ("approvals-of-policy", {"policy": HINT}, []),
+    (
         "latest-findings",
         {},
         [
@@ -306,6 +316,7 @@ def store(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         insert(filled, WORLD)
         insert(filled, [BURST, GAP, BURST], "findings_log")
         insert(filled, [BUNDLE], "bundles_log")
+        insert(filled, [*APPROVALS, APPROVALS[0]], "policy_approvals_log")
         yield filled
 
 
