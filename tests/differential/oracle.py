@@ -66,8 +66,10 @@ def _means_otherwise(node: Node) -> bool:
             return leaf.path != node.path or len(node.path) < 2 or leaf.type == MAP
         case Has():
             return True
-        case Const(type=kind, value=int() as value) if kind in (DURATION, TIMESTAMP):
-            return not _PLAIN.fullmatch(node.span.text) or (kind == DURATION and abs(value) > _LONGEST)
+        case Const(type=kind, value=value) if (kind.element or kind) in (DURATION, TIMESTAMP):
+            values = value if isinstance(value, tuple) else (value,)
+            too_long = (kind.element or kind) == DURATION and any(abs(int(one)) > _LONGEST for one in values)
+            return too_long or "(" in _PLAIN.sub("", node.span.text)
         case Call():
             return _computes_otherwise(node)
         case _:
