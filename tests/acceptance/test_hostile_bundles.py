@@ -189,11 +189,11 @@ FOLDERS: dict[str, tuple[Files, str]] = {
     "a million entries": (
         {"policies/a.yaml": GOOD, "lists.yaml": "a: [" + "b," * 1_000_000 + "]"}, "the file has more than 1 MiB",
     ),
-    "half a million entries": (
-        {"policies/a.yaml": GOOD, "lists.yaml": "a: [" + "b," * 500_000 + "]"}, "more than 400,000 values",
+    "a million entries in two files": (
+        {f"policies/{n}.yaml": "a: [" + "b," * 500_000 + "]" for n in range(2)}, "more than 800,000 values",
     ),
     "millions of entries in many files": (
-        {f"policies/{n}.yaml": "a: [" + "b," * 300_000 + "]" for n in range(30)}, "more than 400,000 values",
+        {f"policies/{n}.yaml": "a: [" + "b," * 300_000 + "]" for n in range(30)}, "more than 800,000 values",
     ),
     "policies that use one another": (
         {"policies/a.yaml": GOOD, "bundle.yaml": "name: b\nuses: [c]\n", "c/bundle.yaml": "name: c\nuses: [..]\n"},

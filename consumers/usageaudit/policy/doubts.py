@@ -11,7 +11,7 @@ from usageaudit.policy.folders import LISTS
 from usageaudit.policy.language import Call, Const, Field, Has, Named, Node, children
 from usageaudit.policy.language.demands import Effort
 from usageaudit.policy.language.diagnostics import at
-from usageaudit.policy.language.possible import Possibilities, satisfiable
+from usageaudit.policy.language.possible import satisfiable
 from usageaudit.policy.yamltree import Mapping
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Doubts:
         # What an empty list or an empty registry keeps from happening, no test can show.
         empty = any(not self._lists.get(name, (True,)) for name in lists) or (registered and not self._registry)
         if own and policy.stage != "retired":
-            for message, hint in _tests(policy, self._effort, all_can_be_shown=not empty):
+            for message, hint in _tests(policy, all_can_be_shown=not empty):
                 self._report.warning(place, message, hint)
 
     def _without_registry(self, registered: list[Field], nodes: list[Node]) -> None:
@@ -110,12 +110,12 @@ def _unused_lets(policy: Policy, nodes: list[Node]) -> Iterator[Diagnostic]:
 
 def _contradictions(policy: Policy, effort: Effort) -> Iterator[Diagnostic]:
     """Yield a warning for each revision whose condition is never true where the policy applies."""
-    if policy.applies is None or not Possibilities(effort).of(policy.applies.root).true:
+    if policy.applies is None or not policy.applies.possible.true:
         return
     for revision in policy.revisions:
         root = revision.when.root
         both = [(policy.applies.root, False), (root, False)]
-        if Possibilities(effort).of(root).true and not satisfiable(both, effort):
+        if revision.when.possible.true and not satisfiable(both, effort):
             yield at(root.span, "warning", "this is never true where applies is", "the two contradict each other")
 
 
@@ -159,15 +159,16 @@ def _certain(node: Node) -> bool:
 
 def _never_met(policy: Policy, exception: PolicyException, effort: Effort) -> bool:
     """Whether no event that violates a policy can meet an exception, although each by itself can be."""
-    if policy.on_unknown == "violate" or not Possibilities(effort).of(exception.when.root).true:
+    if policy.on_unknown == "violate" or not exception.when.possible.true:
         return False
     applies = [(policy.applies.root, False)] if policy.applies is not None else []
     ways = [[*applies, (revision.when.root, False)] for revision in policy.revisions]
-    met = [satisfiable([*way, (exception.when.root, False)], effort) for way in ways if satisfiable(way, effort)]
-    return bool(met) and not any(met)
+    if any(satisfiable([*way, (exception.when.root, False)], effort) for way in ways):
+        return False
+    return any(satisfiable(way, effort) for way in ways)
 
 
-def _tests(policy: Policy, effort: Effort, *, all_can_be_shown: bool) -> Iterator[tuple[str, str]]:
+def _tests(policy: Policy, *, all_can_be_shown: bool) -> Iterator[tuple[str, str]]:
     """Yield what the tests of a policy do not show, and what to do."""
     expected = {test.expect for test in policy.tests}
     if not expected:
@@ -175,7 +176,7 @@ def _tests(policy: Policy, effort: Effort, *, all_can_be_shown: bool) -> Iterato
         return
     if not all_can_be_shown:
         return
-    possible = [Possibilities(effort).of(revision.when.root) for revision in policy.revisions]
+    possible = [revision.when.possible for revision in policy.revisions]
     if not expected & {"violation", "exempted"} and any(one.true for one in possible):
         yield "no test shows a violation", "add a test that expects one"
     if "ok" not in expected and any(one.false for one in possible):

@@ -36,7 +36,7 @@ class Budget(NamedTuple):
 FILES = Budget(5_000, "files", "make several bundles of it")
 BYTES = Budget(32 << 20, "bytes", "make several bundles of it")
 PARTS = Budget(100, "bundles that use one another", "use fewer packs")
-VALUES = Budget(400_000, "values in its files", "make several bundles of it")
+VALUES = Budget(800_000, "values in its files", "make several bundles of it")
 OPERANDS = Budget(1_000_000, "operands in its conditions, with sub-conditions put in", "make conditions smaller")
 TESTS = Budget(200_000, "tests, each policy of a case counted", "test fewer policies by one case")
 

@@ -11,6 +11,7 @@ from usageaudit.policy.language.names import Names, ObjectAt, Unknown, entry
 from usageaudit.policy.language.operators import overloads
 from usageaudit.policy.language.parser import MAX_DEPTH
 from usageaudit.policy.language.patterns import Pattern, PatternError
+from usageaudit.policy.language.possible import Possibilities
 from usageaudit.policy.language.signatures import Operator, Sort, takes
 from usageaudit.policy.language.suggestions import for_call, for_operands
 from usageaudit.policy.language.syntax import Call as CallSyntax
@@ -63,7 +64,9 @@ def check(
     root = checker.whole(expr.tree, expected)
     if root is None or checker.problems:
         raise InvalidCondition(sorted(checker.problems, key=lambda d: (d.line, d.column)))
-    return Condition(root, expr.source, doubts(root), checker.size)
+    possibilities = Possibilities()
+    warnings = doubts(root, possibilities)
+    return Condition(root, expr.source, warnings, checker.size, possibilities.of(root))
 
 
 class _TooMany(Exception):

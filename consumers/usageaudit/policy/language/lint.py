@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from usageaudit.policy.language.diagnostics import at
-from usageaudit.policy.language.possible import Possibilities, Possible
-from usageaudit.policy.language.tree import Call, Const, Field, Has, Member, Named, Quantified, children, walk
+from usageaudit.policy.language.tree import Call, Const, Field, Has, Member, Named, Possible, Quantified, children, walk
 from usageaudit.policy.language.types import BOOL
 from usageaudit.policy.language.unparse import quote
 
@@ -14,17 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from usageaudit.policy.language.diagnostics import Diagnostic
+    from usageaudit.policy.language.possible import Possibilities
     from usageaudit.policy.language.schema import Path
     from usageaudit.policy.language.source import Span
     from usageaudit.policy.language.tree import Node
 
 
-def doubts(root: Node) -> tuple[Diagnostic, ...]:
-    """Return the warnings about a tree, in the order of its text.
+def doubts(root: Node, possible: Possibilities) -> tuple[Diagnostic, ...]:
+    """Return the warnings about a tree, in the order of its text; `possible` is asked about its nodes.
 
     What stands in a sub-condition is told where that is defined, not again where it is named.
     """
-    settled = [] if isinstance(root, Named) else _settled(root, Possibilities())[1]
+    settled = [] if isinstance(root, Named) else _settled(root, possible)[1]
     found = [*_constant(root), *settled, *_unguarded(root)]
     return tuple(sorted(dict.fromkeys(found), key=lambda d: (d.line, d.column)))
 

@@ -5,16 +5,29 @@ An answer "can't" is certain; "can" only means that no reason against it was fou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from usageaudit.policy.language.demands import COMPARE, MIRRORED, Demand, Effort, demand, some_value
-from usageaudit.policy.language.tree import Call, Const, Field, Has, ListOf, Member, Named, Node, Quantified
-from usageaudit.policy.language.types import BOOL
+from usageaudit.policy.language.tree import (
+    Call,
+    Const,
+    Element,
+    Field,
+    Has,
+    ListOf,
+    Member,
+    Named,
+    Node,
+    Possible,
+    Quantified,
+    children,
+)
+from usageaudit.policy.language.types import BOOL, STRING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
+_LOGIC = ("&&", "||", "?:")
 MAX_CHOICES = 64
 """How many ways to make a condition true are looked at; with more, it is said that one of them works."""
 MAX_EFFORT = 50_000
@@ -24,19 +37,12 @@ Term = tuple[Node, bool]
 """A truth, and whether it must be false rather than true."""
 
 
-@dataclass(frozen=True, slots=True)
-class Possible:
-    """Whether a condition can be true, and whether it can be false; that it can be unknown goes without saying."""
-
-    true: bool = True
-    false: bool = True
-
-
 class Possibilities:
     """Answers for the nodes of one tree; each is looked at once."""
 
     def __init__(self, effort: Effort | None = None) -> None:
         self._known: dict[int, Possible] = {}
+        self._reads: dict[int, frozenset[object] | None] = {}
         self._effort = effort or Effort(MAX_EFFORT)
 
     def of(self, node: Node) -> Possible:
@@ -77,8 +83,42 @@ class Possibilities:
             true, false = any(b.true for b in below), all(b.false for b in below)
         else:
             true, false = True, True
+            if _plain(node):
+                return Possible()
+        if name in _LOGIC and self._read(node) is not None:
+            # Where each part is about something else, none can exclude another.
+            return Possible(true, false)
         true = true and satisfiable([(node, False)], self._effort)
         return Possible(true, false and satisfiable([(node, True)], self._effort))
+
+    def _read(self, node: Node) -> frozenset[object] | None:
+        """Return what a node reads, None where it reads something twice."""
+        if id(node) not in self._reads:
+            self._reads[id(node)] = self._find_read(node)
+        return self._reads[id(node)]
+
+    def _find_read(self, node: Node) -> frozenset[object] | None:
+        if isinstance(node, Field | Member):
+            element = node.element.number if isinstance(node, Member) else None
+            return frozenset(((element, node.path),))
+        if isinstance(node, Element):
+            return frozenset((node.number,))
+        found: set[object] = set()
+        for child in children(node):
+            read = self._read(child)
+            if read is None or not found.isdisjoint(read):
+                return None
+            found |= read
+        return frozenset(found)
+
+
+def _plain(node: Call) -> bool:
+    """Whether a test compares a text of the event with constants, which can turn out either way."""
+    if len(node.arguments) != 2 or node.operator.name not in ("==", "!=", "in"):
+        return False
+    left, right = node.arguments
+    text = isinstance(left, Field | Member | Element) and left.type == STRING
+    return text and isinstance(right, Const) and right.value != ()
 
 
 def satisfiable(terms: Iterable[Term], effort: Effort | None = None) -> bool:

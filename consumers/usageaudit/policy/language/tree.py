@@ -111,17 +111,26 @@ Node = Const | Field | Element | Member | ListOf | Call | Has | Quantified | Nam
 
 
 @dataclass(frozen=True, slots=True)
+class Possible:
+    """Whether a truth can be true, and whether it can be false; that it can be unknown goes without saying."""
+
+    true: bool = True
+    false: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """A checked condition: its tree, its text, and the warnings about it.
 
     `size` says how much work it is: the nodes of its tree, those of a sub-condition counted wherever it is named, and a
-    tenth of the instructions of its regular expressions.
+    tenth of the instructions of its regular expressions. `possible` says how it can turn out.
     """
 
     root: Node
     source: Source = field(compare=False, repr=False)
     warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
     size: int = field(default=1, compare=False)
+    possible: Possible = field(default=Possible(), compare=False)
 
     @property
     def type(self) -> Type:
