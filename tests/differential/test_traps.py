@@ -98,6 +98,13 @@ TRAPS = {
     "day of the week, Sunday": Trap(
         'event.time.getDayOfWeek("-00:01") == 0', True, "toDayOfWeek(event_time - INTERVAL 1 MINUTE) = 0", 0, {}
     ),
+    "double of an amount": Trap(
+        "cost.amount == -583858778.1094942",
+        True,
+        "toFloat64(cost_amount) = -583858778.1094942",
+        0,
+        {"cost": {"amount": "-583858778.109494177"}},
+    ),
     "month": Trap("event.time.getMonth() == 4", True, "toMonth(event_time) = 4", 0, {}),
 }
 
@@ -163,10 +170,6 @@ FOUND = {
     ),
     "the empty text as a key": ('labels[""] == "a" && "" in labels', {"labels": {"b": "c", "": "a"}}),
     "a constant condition on no element": ("content.signals.exists(s, 1 < 3)", {"content": {"signals": []}}),
-    "the last digit of an amount": (
-        "cost.amount == -583858778.1094942",
-        {"cost": {"amount": "-583858778.109494177"}},
-    ),
     "the last digit of a short amount": ("cost.amount == -3.8585", {"cost": {"amount": "-3.8585"}}),
     "the smallest double": ("outcome.latency_ms == 5e-324", {"outcome": {"latency_ms": 5e-324}}),
     "no use case that is approved": ("registry.approved_use_cases.exists_one(u, u > model.name)", {}),
