@@ -23,6 +23,7 @@ from usageaudit.pipeline.policies import Policies
 from usageaudit.pipeline.service import ConsumerConfig, run_consumer
 from usageaudit.policy import load_bundle
 from usageaudit.publisher import RecordPublisher
+from usageaudit.stores.migrate import migrate
 from usageaudit.stream_url import DEFAULT_GROUP, DEFAULT_TOPIC, EmbeddedStreamAddress
 from usageaudit.streams.port import BatchLimits
 
@@ -109,6 +110,7 @@ def consume(folder: Path, store: Store, policies: tuple[str, ...], progress: Pro
 
 def _consume(config: ConsumerConfig, store: Store, policies: Policies, stop: threading.Event) -> Counts:
     with closing(store.another()) as own:
+        migrate(own)
         return run_consumer(config, own, policies, stop)
 
 

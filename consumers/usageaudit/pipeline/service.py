@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 from usageaudit.pipeline.consume import Consumer, Counts
 from usageaudit.stores.ledger import Ledger
-from usageaudit.stores.migrate import migrate
 from usageaudit.streams.opening import open_stream
 from usageaudit.streams.port import BatchLimits
 
@@ -37,10 +36,9 @@ class ConsumerConfig:
 def run_consumer(config: ConsumerConfig, store: Store, policies: Policies, stop: Event) -> Counts:
     """Consume until `stop` is set, or until caught up where the configuration says so.
 
-    The store's tables are brought up to date first. Raises StreamUnavailable and StoreUnavailable where a server can't
+    The store's tables have to be up to date. Raises StreamUnavailable and StoreUnavailable where a server can't
     be reached at the start; later on the consumer waits for them.
     """
-    migrate(store)
     stream = open_stream(config.stream_url, group=config.group, limits=config.limits)
     try:
         consumer = Consumer(stream, Ledger(store), policies, f"{socket.gethostname()}/{os.getpid()}", stop)

@@ -13,7 +13,6 @@ committed, polling raises until it has a position, paused or not.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from contextlib import contextmanager
@@ -30,7 +29,6 @@ from kafka.errors import (
     InconsistentGroupProtocolError,
     InvalidSessionTimeoutError,
     KafkaError,
-    KafkaTimeoutError,
     LogTruncationError,
     NoOffsetForPartitionError,
     OffsetOutOfRangeError,
@@ -41,9 +39,10 @@ from kafka.errors import (
 )
 from kafka.structs import MemberState, OffsetAndMetadata
 
-from usageaudit.errors import ConfigurationError, StreamUnavailable
+from usageaudit.errors import StreamUnavailable
 from usageaudit.streams.client_repairs import make_good
 from usageaudit.streams.fetching import Clients, fetch_faster, record_of
+from usageaudit.streams.kafka_connecting import CONNECT_SECONDS, connecting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -53,7 +52,6 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("usageaudit.stream")
 
-CONNECT_SECONDS = 12.0
 REQUEST_SECONDS = 10.0
 CLOSE_SECONDS = 5.0
 RETRY_SECONDS = 0.1
@@ -108,7 +106,7 @@ class GroupConsumer:
         self._address, self._group, self._topic = address, group, address.topic
         self._clients = Clients()
         self._identity = ""
-        with _connecting(address, self._clients):
+        with connecting(address, self._clients):
             self._consumer: Any = KafkaConsumer(**_settings(address, group, limits), kafka_client=self._clients)
         self._cluster: Any = self._clients.client.cluster
         self._unpacked = fetch_faster(self._consumer)
@@ -313,38 +311,6 @@ def _settings(address: KafkaStreamAddress, group: str, limits: BatchLimits) -> d
     }
 
 
-@contextmanager
-def _connecting(address: KafkaStreamAddress, clients: Clients) -> Iterator[None]:
-    """Turn what a client raises when it can't connect into an error that says why, and close what it leaves open.
-
-    Why can only be found in what it logs.
-    """
-    said: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("kafka")
-    logger.addHandler(handler)
-    try:
-        yield
-    except KafkaTimeoutError:
-        clients.close()
-        raise StreamUnavailable(_unreachable(address, said)) from None
-    except (KafkaError, OSError) as error:  # a certificate that can't be read is an OSError
-        clients.close()
-        raise ConfigurationError(f"{address}: {error}") from error
-    finally:
-        logger.removeHandler(handler)
-
-
-def _unreachable(address: KafkaStreamAddress, said: Sequence[str]) -> str:
-    causes = [line for line in said if " failed: " in line and "KafkaTimeoutError" not in line]
-    last = f"; the last attempt said: {causes[-1][:300]}" if causes else ""
-    return (
-        f"no broker answered at {address} within {CONNECT_SECONDS:.0f} s; is it running, is this its port, and do "
-        f"security={address.security}, the login and the certificates fit that port{last}"
-    )
-
-
 def _numbers(partitions: Collection[Any]) -> tuple[int, ...]:
     return tuple(sorted(partition.partition for partition in partitions))
 
@@ -352,7 +318,7 @@ def _numbers(partitions: Collection[Any]) -> tuple[int, ...]:
 def create_kafka_topic(address: KafkaStreamAddress, partitions: int, replication: int) -> bool:
     """Create the topic where it does not exist; tell whether it had to. Raises StreamUnavailable."""
     clients = Clients()
-    with _connecting(address, clients):
+    with connecting(address, clients):
         admin: Any = KafkaAdminClient(
             **address.client_settings(), bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000), kafka_client=clients
         )

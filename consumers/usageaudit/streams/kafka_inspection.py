@@ -7,13 +7,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from kafka import KafkaConsumer
-from kafka.errors import KafkaConfigurationError, KafkaError, KafkaTimeoutError
+from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
-from usageaudit.errors import ConfigurationError, StreamUnavailable
+from usageaudit.errors import StreamUnavailable
 from usageaudit.streams.fetching import Clients
 from usageaudit.streams.inspection import Bounds
-from usageaudit.streams.kafka_client import CONNECT_SECONDS, REQUEST_SECONDS
+from usageaudit.streams.kafka_client import REQUEST_SECONDS
+from usageaudit.streams.kafka_connecting import CONNECT_SECONDS, connecting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,15 +31,8 @@ class KafkaInspection:
         self._address = address
         self.topic = address.topic
         clients = Clients()
-        try:
+        with connecting(address, clients):
             self._consumer: Any = KafkaConsumer(**_settings(address), kafka_client=clients)
-        except KafkaTimeoutError:
-            raise StreamUnavailable(
-                f"no broker answered at {address} within {CONNECT_SECONDS:.0f} s; is it running, and do "
-                f"security={address.security}, the login and the certificates fit that port"
-            ) from None
-        except (KafkaConfigurationError, OSError) as error:
-            raise ConfigurationError(f"{address}: {error}") from error
         self._cluster: Any = clients.client.cluster
         self._numbers = self._partitions()
         topic_id = self._cluster.topic_id(self.topic)
