@@ -73,8 +73,9 @@ class Possibilities:
             inner = self.of(arguments[0])
             return Possible(inner.false, inner.true)
         if name == "?:":
-            results = [self.of(argument) for argument in arguments[1:]]
-            true, false = any(r.true for r in results), any(r.false for r in results)
+            condition, then, otherwise = (self.of(argument) for argument in arguments)
+            true = (condition.true and then.true) or (condition.false and otherwise.true)
+            false = (condition.true and then.false) or (condition.false and otherwise.false)
         elif name == "&&":
             below = [self.of(argument) for argument in arguments]
             true, false = all(b.true for b in below), any(b.false for b in below)
