@@ -9,12 +9,14 @@ import time
 from typing import TYPE_CHECKING
 
 from tests.acceptance.conftest import COMMAND, Pair
+from tests.ledger_rows import accepted, insert
 from tests.strategies import MINIMAL, envelope
+from usageaudit.stores.address import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-    from typing import IO
+    from typing import IO, Any
 
 POLICY = """
 id: house/{name}
@@ -111,12 +113,35 @@ def test_bundles_change_while_events_stream_through(pair: Pair) -> None:
             assert consumer.wait(30) == 0
         finally:
             consumer.kill()
-    policies = {row["hash"]: row["policy"] for row in running.query(BUNDLES)}
-    rows = {row["event_id"]: row for row in running.query(ROWS)}
-    assert set(rows) == {f"e-{number}" for number in range(total)}
-    assert [row for row in rows.values() if row["rows"] != 1 or row["violated"] != [policies[row["bundle"]]]] == []
-    assert len({row["bundle"] for row in rows.values()}) > 5
-    assert running.query(MIXED) == running.query(EARLY) == [{"n": 0}]
+    rows = running.query(ROWS)
+    assert {row["event_id"] for row in rows} == {f"e-{number}" for number in range(total)}
+    assert len({row["bundle"] for row in rows}) > 5
+    assert _wrong(running) == (set(), 0, 0)
+    _spoil(running, rows)
+    assert _wrong(running) == ({"e-0", "e-1"}, 1, 1)
+
+
+def _wrong(pair: Pair) -> tuple[set[str], int, int]:
+    """Return the events judged twice or by another bundle, the batches of two bundles, and the rows before theirs."""
+    policies = {row["hash"]: row["policy"] for row in pair.query(BUNDLES)}
+    rows = pair.query(ROWS)
+    odd = {row["event_id"] for row in rows if row["rows"] != 1 or row["violated"] != [policies[row["bundle"]]]}
+    return odd, pair.query(MIXED)[0]["n"], pair.query(EARLY)[0]["n"]
+
+
+def _spoil(pair: Pair, rows: list[dict[str, Any]]) -> None:
+    """Add what must never be: a second row of e-0, one of e-1 by another bundle, both in one batch, one too early."""
+    first = next(row for row in rows if row["event_id"] == "e-1")
+    other = next(row["bundle"] for row in rows if row["bundle"] != first["bundle"])
+    store = open_store(f"embedded:{pair.folder / 'data'}" if pair.store.startswith("embedded") else pair.store)
+    store.execute("ALTER TABLE ledger DELETE WHERE event_id = 'e-1' SETTINGS mutations_sync = 2")
+    time = "2026-01-01 00:00:00"
+    for number, bundle, ingest in ((0, first["bundle"], "2100-01-01 00:00:00"), (1, other, "2000-01-01 00:00:00")):
+        event = accepted(
+            f"e-{number}", time, violated=first["violated"], bundle=bundle, ingest_time=ingest, batch=10**6
+        )
+        insert(store, [event])
+    store.close()
 
 
 def _started(command: str, pair: Pair, environment: dict[str, str], log: IO[str]) -> subprocess.Popen[str]:
