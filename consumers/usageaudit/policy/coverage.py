@@ -2,7 +2,7 @@
 
 A part is a test of facts of the event, a macro over a list, or an `&&`, `||` or `? :` of such; `!` is told by what it
 negates. As in judging, a revision is looked at where it is in force and `applies` is not false, an exception where it
-could exempt.
+could exempt. What a bundle uses is looked at as it was written, as its tests are run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from usageaudit.policy.language.outcomes import outcomes
 from usageaudit.policy.language.tree import fields_read, walk
 from usageaudit.policy.python import Evaluator, local
 from usageaudit.policy.schema import EVENT_ID, SOURCE, value_of
-from usageaudit.policy.testing import occurrence_of
+from usageaudit.policy.testing import as_written, occurrence_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -89,10 +89,12 @@ class Coverage:
 
 def coverage(bundle: Bundle) -> Iterator[Coverage]:
     """Yield what the tests of each policy decide, by policy id."""
+    written = {part.name: as_written(bundle, part) for part in bundle.parts}
     for policy in bundle.policies:
-        watch = _Watch(policy)
+        home = written[policy.id.partition("/")[0]]
+        watch = _Watch(home.policy(policy.id) or policy)
         for test in policy.tests:
-            watch.judge(occurrence_of(test, bundle.registry))
+            watch.judge(occurrence_of(test, home.registry))
         yield Coverage(policy.id, len(policy.tests), tuple(watch.parts()))
 
 

@@ -53,8 +53,8 @@ class Doubts:
         self._report.add(*_exceptions(policy, self._effort))
         if registered and not self._registry:
             self._without_registry(registered, nodes)
-        # What an empty list or an empty registry keeps from happening, no test can show.
-        empty = any(not self._lists.get(name, (True,)) for name in lists) or (registered and not self._registry)
+        # What an empty list keeps from happening, no test can show.
+        empty = any(not self._lists.get(name, (True,)) for name in lists)
         if own and policy.stage != "retired":
             for message, hint in _tests(policy, all_can_be_shown=not empty):
                 self._report.warning(place, message, hint)

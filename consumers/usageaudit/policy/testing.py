@@ -42,7 +42,7 @@ def run_tests(bundle: Bundle) -> Iterator[Outcome]:
     there to change it. A policy that is judged is also asked twice, alone and within the fused bundle, and must
     answer the same, where the test is by the registry that the bundle was fused with.
     """
-    written = {part.name: _as_written(bundle, part) for part in bundle.parts}
+    written = {part.name: as_written(bundle, part) for part in bundle.parts}
     judge = compile_judge(bundle)
     for policy in bundle.policies:
         home = written[policy.id.partition("/")[0]]
@@ -52,7 +52,7 @@ def run_tests(bundle: Bundle) -> Iterator[Outcome]:
             yield Outcome(policy.id, test, problem or _disagreement(policy, found, test, bundle, judge))
 
 
-def _as_written(bundle: Bundle, part: Part) -> Bundle:
+def as_written(bundle: Bundle, part: Part) -> Bundle:
     """Return the bundle that a part makes with nothing but what it uses, where another part uses it.
 
     It is the whole bundle where the part does not stand without the others.
