@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -217,7 +217,7 @@ def test_store_that_can_not_be_written_is_no_hindrance(store: Store, house: Bund
     """Where findings can't be kept, what differs is found all the same, and it is said that it was not kept."""
     record(store, house, _records(EVENTS))
     _alter(store, "violated", violated_severity="['low']")
-    found = check_verdicts(_ReadOnly(store), DAY)
+    found = check_verdicts(cast("Store", _ReadOnly(store)), DAY)
     assert {one.kind for one in found.problems} == {"verdicts_differ"}
     assert [one.kind for one in found.notes] == ["findings_not_kept"]
     assert _findings(store) == []
@@ -373,20 +373,22 @@ def test_sample_is_of_every_size(store: Store, house: Bundle, monkeypatch: pytes
     assert 10 <= check_verdicts(store, DAY).sampled <= 20
 
 
-def test_bundle_of_a_thousand_policies(store: Store) -> None:
-    """A bundle of a thousand policies and five hundred applications is judged again, and one altered row is found."""
+@pytest.mark.parametrize(("policies", "applications"), [(1000, 70), (10, 10_000)])
+def test_large_bundle(store: Store, policies: int, applications: int) -> None:
+    """A bundle of a thousand policies, or of ten thousand applications, is judged again, and an altered row found."""
     texts = [
         policy(f'purpose.use_case == "u{number}" && registry.sector == "s{number % 7}"', name=f"p{number}")
-        for number in range(1000)
+        for number in range(policies)
     ]
-    registry = json.dumps({f"a{number}": {"sector": f"s{number % 7}"} for number in range(500)})
+    registry = json.dumps({f"a{number}": {"sector": f"s{number % 7}"} for number in range(applications)})
     bundle = bundle_of(*texts, registry=registry)
+    last = applications - applications % 7 - 7
     events = {
-        f"e{number}": {"purpose": {"use_case": f"u{number}"}, "application": {"name": f"a{number % 7}"}}
-        for number in range(0, 1000, 100)
+        f"e{number}": {"purpose": {"use_case": f"u{number}"}, "application": {"name": f"a{last + number % 7}"}}
+        for number in range(0, policies, policies // 10)
     }
     record(store, bundle, _records(events))
     assert store.execute("SELECT sum(length(violated)) FROM ledger").rows == [(10,)]
-    assert check_verdicts(store, DAY).problems == []
-    _alter(store, "e900", **dict.fromkeys(VIOLATED, "[]"))
-    assert {one.where for one in check_verdicts(store, DAY).problems} == {"test/p900 version 1"}
+    changed = [*events][-1]
+    _alter(store, changed, **dict.fromkeys(VIOLATED, "[]"))
+    assert {one.where for one in check_verdicts(store, DAY).problems} == {f"test/p{changed[1:]} version 1"}

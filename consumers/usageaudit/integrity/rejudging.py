@@ -15,7 +15,7 @@ from usageaudit.policy.sql import Stored, ledger_columns
 from usageaudit.policy.sql.judging import CODES, judgements
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from usageaudit.policy import Bundle
     from usageaudit.policy.sql import Columns
@@ -93,7 +93,7 @@ class Statement:
 
 def statements(bundle: Bundle) -> Iterator[Statement]:
     """Yield the statements that compare the recorded verdicts of a slice with those of its bundle."""
-    columns, source = _with_registry(ledger_columns(bundle.registry))
+    columns, registry = _with_registry(ledger_columns(bundle.registry))
     judged = judgements(bundle, columns, JUDGED)
     known = ["", *(key for judgement in judged for _, key in _keys(judgement))]
     yield Statement(
@@ -106,20 +106,20 @@ def statements(bundle: Bundle) -> Iterator[Statement]:
                 keys.append(key)
                 weights.append(bits << 2 * place)
         about = ", ".join(dict.fromkeys(judgement.policy.id for judgement in group))
-        yield Statement(about, _compared(group, source), {"keys": keys, "weights": weights}, _comparing(group))
+        yield Statement(about, _compared(group, registry), {"keys": keys, "weights": weights}, _comparing(group))
 
 
-def _with_registry(columns: Columns) -> tuple[Columns, str]:
-    """Return columns whose registry is looked up once a row, and the table that they are of."""
-    named, selected = {**columns}, []
+def _with_registry(columns: Columns) -> tuple[Columns, Mapping[str, str]]:
+    """Return columns whose registry is looked up once a row, and by the names that they have instead what they are."""
+    named, selected = {**columns}, {}
     for path, stored in columns.items():
         if path[0] == "registry":
             name = "_".join(path)
-            selected.append(f"{stored.value} AS {name}")
-            if stored.present:
-                selected.append(f"{stored.present} AS {name}_present")
-            named[path] = Stored(name, f"{name}_present" if stored.present else "")
-    return named, f"SELECT *, {', '.join(selected)} FROM ledger WHERE {CHOSEN}"
+            there = f"{name}_present" if stored.present else ""
+            selected[name] = stored.value
+            selected |= {there: stored.present} if there else {}
+            named[path] = Stored(name, there)
+    return named, selected
 
 
 def _groups(judged: Iterable[Judgement]) -> Iterator[list[Judgement]]:
@@ -145,9 +145,11 @@ def _keys(judgement: Judgement) -> Iterator[tuple[int, str]]:
     yield _VERDICTS.index("indeterminate"), f"indeterminate\0{policy.id}\0{version}\0\0\0"
 
 
-def _compared(group: Sequence[Judgement], source: str) -> str:
+def _compared(group: Sequence[Judgement], registry: Mapping[str, str]) -> str:
     """Return the statement that counts the rows whose verdicts by a group are not what they say."""
     found = " + ".join(_bits(place, judgement) for place, judgement in enumerate(group))
+    names = sorted(name for name in registry if any(name in judgement.sql for judgement in group))
+    selected = ", ".join(["*", *(f"{registry[name]} AS {name}" for name in names)])
     recorded = "transform(key, {keys:Array(String)}, {weights:Array(UInt64)}, toUInt64(0))"
     differing = f"bitAnd(bitShiftRight(bitXor(found, recorded), 2 * place), 3) != 0, range({len(group)})"
     return f"""SELECT day, place, found_here, recorded_here, {_FOUND_IN} FROM (
@@ -156,7 +158,7 @@ def _compared(group: Sequence[Judgement], source: str) -> str:
         bitAnd(bitShiftRight(recorded, 2 * place), 3) AS recorded_here
     FROM (SELECT ingest_time, event_source, event_id, {found} AS found,
             arraySum(arrayMap(key -> {recorded}, {_KEYS})) AS recorded
-        FROM ({source}))
+        FROM (SELECT {selected} FROM ledger WHERE {CHOSEN}))
     WHERE found != recorded)
 GROUP BY day, place, found_here, recorded_here ORDER BY day, place, found_here, recorded_here LIMIT {MOST_KINDS}"""
 
