@@ -66,7 +66,9 @@ class _Outcomes:
             possible = self._possible.of(node)
             impossible = {value for value, can in ((True, possible.true), (False, possible.false)) if not can}
             truths -= impossible
-            self._found[id(node)] = self._found.get(id(node), _NONE) | truths
+            # Where two parts are about the same field, one may decide whatever leaves the other open.
+            certain = truths if self._possible.reads(node) is not None else truths - _UNKNOWN
+            self._found[id(node)] = self._found.get(id(node), _NONE) | certain
         return truths
 
     def _find(self, node: Node) -> Truths:
@@ -91,7 +93,8 @@ class _Outcomes:
     def _has(self, node: Has) -> Truths:
         if any(not _may_be_missing(leaf) or path_of(leaf) in self._given for leaf in node.leaves):
             return frozenset((True,))
-        alone = len(node.leaves) == 1 and path_of(node.leaves[0]) == self._missing
+        tested = path_of(node.leaves[0])[: len(self._missing)]
+        alone = len(node.leaves) == 1 and tested == self._missing
         return frozenset((False,)) if alone and self._missing else _EITHER
 
     def _quantified(self, node: Quantified) -> Truths:

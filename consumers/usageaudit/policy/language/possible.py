@@ -86,13 +86,13 @@ class Possibilities:
             true, false = True, True
             if _plain(node):
                 return Possible()
-        if name in _LOGIC and self._read(node) is not None:
+        if name in _LOGIC and self.reads(node) is not None:
             # Where each part is about something else, none can exclude another.
             return Possible(true, false)
         true = true and satisfiable([(node, False)], self._effort)
         return Possible(true, false and satisfiable([(node, True)], self._effort))
 
-    def _read(self, node: Node) -> frozenset[object] | None:
+    def reads(self, node: Node) -> frozenset[object] | None:
         """Return what a node reads, None where it reads something twice."""
         if id(node) not in self._reads:
             self._reads[id(node)] = self._find_read(node)
@@ -106,7 +106,7 @@ class Possibilities:
             return frozenset((node.number,))
         found: set[object] = set()
         for child in children(node):
-            read = self._read(child)
+            read = self.reads(child)
             if read is None or not found.isdisjoint(read):
                 return None
             found |= read
