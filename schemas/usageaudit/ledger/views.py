@@ -125,8 +125,8 @@ VIOLATIONS = View(
     source=f"""FROM
 (
     SELECT
-        {_VIOLATION_ID} AS violation_id, 'event' AS kind, policy_id, policy_version, severity, stage, verdict,
-        exception_id, message, evidence, missing_fields, event_source, event_id, event_time, ingest_time,
+        {_VIOLATION_ID} AS violation_id, toLowCardinality('event') AS kind, policy_id, policy_version, severity, stage,
+        verdict, exception_id, message, evidence, missing_fields, event_source, event_id, event_time, ingest_time,
         application_name, actor_organization, actor_id, model_provider, model_name, '' AS group_key, bundle
     FROM ledger
     ARRAY JOIN
@@ -142,9 +142,11 @@ VIOLATIONS = View(
     WHERE {ACCEPTED} AND (notEmpty(violated) OR notEmpty(exempted))
     UNION ALL
     SELECT
-        finding_id, kind, policy_id, policy_version, severity, if(stage = '', 'enforce', stage), 'violation',
-        '', message, if(evidence = '', '{{}}', evidence), missing_fields,
-        if(kind = 'rejudged', event_refs[1].1, ''), if(kind = 'rejudged', event_refs[1].2, ''), window_end, created,
+        finding_id, kind, policy_id, policy_version, severity,
+        toLowCardinality(if(stage = '', 'enforce', toString(stage))), 'violation', toLowCardinality(''), message,
+        if(evidence = '', '{{}}', evidence), missing_fields,
+        toLowCardinality(if(kind = 'rejudged', event_refs[1].1, '')), if(kind = 'rejudged', event_refs[1].2, ''),
+        window_end, created,
         application_name, actor_organization, actor_id, model_provider, model_name, group_key, bundle
     FROM findings
     WHERE effect = 'violation'

@@ -43,7 +43,7 @@ RELEASED = {
     "0001_tables.sql": "42a724ffddd1a5cfcd92b09f121cc315c0452865619dd3641d50dcbaa043abfc",
     "0002_views.sql": "0d9752e6541cf74d555b375725636d54366dfc811f5b98ad6bb05fde87f9ce78",
     "0003_approvals.sql": "5d892a718399cdde41eadd7ed2cbf292eddad1220cc17c2de9a0f16ca8df88f9",
-    "0004_rejudged.sql": "2f887f2fd1a2e1d20ac133be109cb783974c7bad045e8393faa0d916199212d5",
+    "0004_rejudged.sql": "145571768728c0fe81deeeb4861cf4342e80e597a28375e2b764684fc1ee11b3",
 }
 
 

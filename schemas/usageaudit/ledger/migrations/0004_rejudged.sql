@@ -76,8 +76,8 @@ SELECT
 FROM
 (
     SELECT
-        lower(substring(hex(SHA256(concat(event_source, '\0', event_id, '\0', policy_id, '\0', toString(policy_version)))), 1, 32)) AS violation_id, 'event' AS kind, policy_id, policy_version, severity, stage, verdict,
-        exception_id, message, evidence, missing_fields, event_source, event_id, event_time, ingest_time,
+        lower(substring(hex(SHA256(concat(event_source, '\0', event_id, '\0', policy_id, '\0', toString(policy_version)))), 1, 32)) AS violation_id, toLowCardinality('event') AS kind, policy_id, policy_version, severity, stage,
+        verdict, exception_id, message, evidence, missing_fields, event_source, event_id, event_time, ingest_time,
         application_name, actor_organization, actor_id, model_provider, model_name, '' AS group_key, bundle
     FROM ledger
     ARRAY JOIN
@@ -93,9 +93,11 @@ FROM
     WHERE status = 'accepted' AND (notEmpty(violated) OR notEmpty(exempted))
     UNION ALL
     SELECT
-        finding_id, kind, policy_id, policy_version, severity, if(stage = '', 'enforce', stage), 'violation',
-        '', message, if(evidence = '', '{}', evidence), missing_fields,
-        if(kind = 'rejudged', event_refs[1].1, ''), if(kind = 'rejudged', event_refs[1].2, ''), window_end, created,
+        finding_id, kind, policy_id, policy_version, severity,
+        toLowCardinality(if(stage = '', 'enforce', toString(stage))), 'violation', toLowCardinality(''), message,
+        if(evidence = '', '{}', evidence), missing_fields,
+        toLowCardinality(if(kind = 'rejudged', event_refs[1].1, '')), if(kind = 'rejudged', event_refs[1].2, ''),
+        window_end, created,
         application_name, actor_organization, actor_id, model_provider, model_name, group_key, bundle
     FROM findings
     WHERE effect = 'violation'
