@@ -50,110 +50,45 @@ def _in_64_bits(sql: str) -> str:
     return f"accurateCastOrNull({sql}, 'Int64')"
 
 
+_OVERFLOW = "Unknown where the result does not fit into 64 bits."
+_INFINITE = "Unknown where the result is not finite."
+
+
 def _arithmetic() -> tuple[Operator, ...]:
-    overflow = "Unknown where the result does not fit into 64 bits."
-    infinite = "Unknown where the result is not finite."
+    return (*_of_ints(), *_of_doubles())
+
+
+def _of_ints() -> tuple[Operator, ...]:
+    def infix(name: str, python: str, sql: Sql, doc: str) -> Operator:
+        return Operator(name, _INTS, INT, "infix", Strict(f"{python}({{0}}, {{1}})", partial=True), sql, doc)
+
+    quotient = _in_64_bits("intDivOrZero(toInt128({0}), nullIf(toInt128({1}), 0))")
+    cut = "Quotient, cut off towards zero: `7 / 2` is 3, `-7 / 2` is -3. Unknown for `x / 0`."
+    left = "Remainder of the quotient, with the sign of the left operand. Unknown for `x % 0`."
+    negated, negative = Strict("op_negate_int({0})", partial=True), Sql(_in_64_bits("-toInt128({0})"))
+    nearest = "The nearest double of an integer."
     return (
-        Operator(
-            "+",
-            _INTS,
-            INT,
-            "infix",
-            Strict("op_add_int({0}, {1})", partial=True),
-            Sql(_in_64_bits("toInt128({0}) + toInt128({1})")),
-            f"Sum. {overflow}",
-        ),
-        Operator(
-            "+",
-            _DOUBLES,
-            DOUBLE,
-            "infix",
-            Strict("op_finite({0} + {1})", partial=True),
-            Sql(composed="add_double"),
-            f"Sum. {infinite}",
-        ),
-        Operator(
-            "-",
-            _INTS,
-            INT,
-            "infix",
-            Strict("op_subtract_int({0}, {1})", partial=True),
-            Sql(_in_64_bits("toInt128({0}) - toInt128({1})")),
-            f"Difference. {overflow}",
-        ),
-        Operator(
-            "-",
-            _DOUBLES,
-            DOUBLE,
-            "infix",
-            Strict("op_finite({0} - {1})", partial=True),
-            Sql(composed="subtract_double"),
-            f"Difference. {infinite}",
-        ),
-        Operator(
-            "*",
-            _INTS,
-            INT,
-            "infix",
-            Strict("op_multiply_int({0}, {1})", partial=True),
-            Sql(_in_64_bits("toInt128({0}) * toInt128({1})")),
-            f"Product. {overflow}",
-        ),
-        Operator(
-            "*",
-            _DOUBLES,
-            DOUBLE,
-            "infix",
-            Strict("op_finite({0} * {1})", partial=True),
-            Sql(composed="multiply_double"),
-            f"Product. {infinite}",
-        ),
-        Operator(
-            "/",
-            _INTS,
-            INT,
-            "infix",
-            Strict("op_divide_int({0}, {1})", partial=True),
-            Sql(_in_64_bits("intDivOrZero(toInt128({0}), nullIf(toInt128({1}), 0))")),
-            f"Quotient, cut off towards zero: `7 / 2` is 3, `-7 / 2` is -3. Unknown for `x / 0`. {overflow}",
-        ),
-        Operator(
-            "/",
-            _DOUBLES,
-            DOUBLE,
-            "infix",
-            Strict("op_divide_double({0}, {1})", partial=True),
-            Sql(composed="divide_double"),
-            f"Quotient. Unknown for `x / 0.0`. {infinite}",
-        ),
-        Operator(
-            "%",
-            _INTS,
-            INT,
-            "infix",
-            Strict("op_remainder({0}, {1})", partial=True),
-            Sql(composed="remainder"),
-            "Remainder of the quotient, with the sign of the left operand. Unknown for `x % 0`.",
-        ),
-        Operator(
-            "-",
-            (INT,),
-            INT,
-            "prefix",
-            Strict("op_negate_int({0})", partial=True),
-            Sql(_in_64_bits("-toInt128({0})")),
-            f"Negative. {overflow}",
-        ),
+        infix("+", "op_add_int", Sql(_in_64_bits("toInt128({0}) + toInt128({1})")), f"Sum. {_OVERFLOW}"),
+        infix("-", "op_subtract_int", Sql(_in_64_bits("toInt128({0}) - toInt128({1})")), f"Difference. {_OVERFLOW}"),
+        infix("*", "op_multiply_int", Sql(_in_64_bits("toInt128({0}) * toInt128({1})")), f"Product. {_OVERFLOW}"),
+        infix("/", "op_divide_int", Sql(quotient), f"{cut} {_OVERFLOW}"),
+        infix("%", "op_remainder", Sql(composed="remainder"), left),
+        Operator("-", (INT,), INT, "prefix", negated, negative, f"Negative. {_OVERFLOW}"),
+        Operator("double", (INT,), DOUBLE, "function", Strict("float({0})"), Sql("toFloat64({0})"), nearest),
+    )
+
+
+def _of_doubles() -> tuple[Operator, ...]:
+    def infix(name: str, python: str, sql: str, doc: str) -> Operator:
+        return Operator(name, _DOUBLES, DOUBLE, "infix", Strict(python, partial=True), Sql(composed=sql), doc)
+
+    quotient = f"Quotient. Unknown for `x / 0.0`. {_INFINITE}"
+    return (
+        infix("+", "op_finite({0} + {1})", "add_double", f"Sum. {_INFINITE}"),
+        infix("-", "op_finite({0} - {1})", "subtract_double", f"Difference. {_INFINITE}"),
+        infix("*", "op_finite({0} * {1})", "multiply_double", f"Product. {_INFINITE}"),
+        infix("/", "op_divide_double({0}, {1})", "divide_double", quotient),
         Operator("-", (DOUBLE,), DOUBLE, "prefix", Strict("-{0}"), Sql("(-({0}))"), "Negative."),
-        Operator(
-            "double",
-            (INT,),
-            DOUBLE,
-            "function",
-            Strict("float({0})"),
-            Sql("toFloat64({0})"),
-            "The nearest double of an integer.",
-        ),
     )
 
 
@@ -338,73 +273,33 @@ def _lists() -> tuple[Operator, ...]:
 
 
 def _logic() -> tuple[Operator, ...]:
+    both = Logic("{0.may_be_true} and {1.may_be_true}", "{0.may_be_false} or {1.may_be_false}", "op_all(({values}))")
+    either = Logic("{0.may_be_true} or {1.may_be_true}", "{0.may_be_false} and {1.may_be_false}", "op_any(({values}))")
+    negation = Logic("{0.may_be_false}", "{0.may_be_true}", "op_negation({0.value})")
+    both_doc = "Both. False as soon as one operand is false, even if the other is unknown."
+    either_doc = "Either. True as soon as one operand is true, even if the other is unknown."
+    choice_doc = "The second operand where the first is true, the third where it is false; unknown where it is unknown."
+    choice = Logic(
+        "{1.may_be_true} if ({t} := {0.value}) else {2.may_be_true} if {t} is False else True",
+        "{1.may_be_false} if ({t} := {0.value}) else {2.may_be_false} if {t} is False else True",
+        "{1.value} if ({t} := {0.value}) else {2.value} if {t} is False else None",
+    )
+    chosen = Sql("multiIf(isNull({0}), NULL, {0}, {1}, {2})")
     return (
-        Operator(
-            "&&",
-            (BOOL, BOOL),
-            BOOL,
-            "infix",
-            Logic(
-                "{0.may_be_true} and {1.may_be_true}",
-                "{0.may_be_false} or {1.may_be_false}",
-                "op_all(({values}))",
-            ),
-            Sql("and({values})"),
-            "Both. False as soon as one operand is false, even if the other is unknown.",
-        ),
-        Operator(
-            "||",
-            (BOOL, BOOL),
-            BOOL,
-            "infix",
-            Logic(
-                "{0.may_be_true} or {1.may_be_true}",
-                "{0.may_be_false} and {1.may_be_false}",
-                "op_any(({values}))",
-            ),
-            Sql("or({values})"),
-            "Either. True as soon as one operand is true, even if the other is unknown.",
-        ),
-        Operator(
-            "!",
-            (BOOL,),
-            BOOL,
-            "prefix",
-            Logic("{0.may_be_false}", "{0.may_be_true}", "op_negation({0.value})"),
-            Sql("(NOT ({0}))"),
-            "Not.",
-        ),
-        Operator(
-            "?:",
-            (BOOL, Sort.SAME, Sort.SAME),
-            Sort.SAME,
-            "ternary",
-            Logic(
-                "{1.may_be_true} if ({t} := {0.value}) else {2.may_be_true} if {t} is False else True",
-                "{1.may_be_false} if ({t} := {0.value}) else {2.may_be_false} if {t} is False else True",
-                "{1.value} if ({t} := {0.value}) else {2.value} if {t} is False else None",
-            ),
-            Sql("multiIf(isNull({0}), NULL, {0}, {1}, {2})"),
-            "The second operand where the first is true, the third where it is false; unknown where it is unknown.",
-        ),
-        Operator(
-            "has",
-            (Sort.FIELD,),
-            BOOL,
-            "function",
-            Strict("{0} is not None"),
-            Sql("isNotNull({0})"),
-            "The field is there and not null; an object, where any field of it is. Never unknown.",
-        ),
-        Operator(
-            "has",
-            (MAP,),
-            BOOL,
-            "function",
-            Strict("bool({0})"),
-            Sql("notEmpty({0})"),
-            "The map has an entry. Never unknown.",
-        ),
+        Operator("&&", (BOOL, BOOL), BOOL, "infix", both, Sql("and({values})"), both_doc),
+        Operator("||", (BOOL, BOOL), BOOL, "infix", either, Sql("or({values})"), either_doc),
+        Operator("!", (BOOL,), BOOL, "prefix", negation, Sql("(NOT ({0}))"), "Not."),
+        Operator("?:", (BOOL, Sort.SAME, Sort.SAME), Sort.SAME, "ternary", choice, chosen, choice_doc),
+        *_presence(),
+    )
+
+
+def _presence() -> tuple[Operator, ...]:
+    field_doc = "The field is there and not null; an object, where any field of it is. Never unknown."
+    field, map_ = Strict("{0} is not None"), Strict("bool({0})")
+    return (
+        Operator("has", (Sort.FIELD,), BOOL, "function", field, Sql("isNotNull({0})"), field_doc),
+        Operator("has", (MAP,), BOOL, "function", map_, Sql("notEmpty({0})"), "The map has an entry. Never unknown."),
     )
 
 
