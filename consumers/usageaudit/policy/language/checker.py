@@ -163,7 +163,9 @@ class _Checker:
         if operand is None or key is None:
             return None
         if operand.type != MAP:
-            self._error(tree.span, f"a {operand.type} has no entries by key", 'maps have: labels["key"]')
+            listed = operand.type.element is not None
+            hint = "test the elements: exists or all" if listed else 'maps have: labels["key"]'
+            self._error(tree.span, f"a {operand.type} has no entries by key", hint)
         elif key.type != STRING or not isinstance(key, Const):
             self._error(key.span, "a key is written as a string", 'such as labels["team"]')
         else:
@@ -234,11 +236,11 @@ class _Checker:
         return Quantified(row, operand, element, predicate, type=BOOL, span=tree.span)
 
     def _call(self, tree: CallSyntax) -> Node | None:
-        arguments = [self.node(argument) for argument in tree.arguments]
         rows = _rows(tree)
         if not rows:
             self._error(tree.span, *for_call(tree))
             return None
+        arguments = [self.node(argument) for argument in tree.arguments]
         known = tuple(argument for argument in arguments if argument is not None)
         if len(known) < len(arguments):
             return None

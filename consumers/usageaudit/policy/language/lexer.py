@@ -62,6 +62,9 @@ _STRAY = {
     "&": "the conjunction is &&",
     "|": "the disjunction is ||",
     ";": "a condition is one expression",
+    "~": 'a regular expression is tested with text.matches("pattern")',
+    "$": "a field is written as it is: actor.sector",
+    **dict.fromkeys("\u201c\u201d\u201e\u2018\u2019\u201a", 'a string stands in straight quotes: "text"'),
     "`": 'quoted field names are no part of the language; an entry of a map is labels["key"]',
 }
 

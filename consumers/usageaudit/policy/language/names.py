@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from usageaudit.policy.language.operators import overloads
 from usageaudit.policy.language.syntax import Ident, Select
 from usageaudit.policy.language.tree import Call, Const, Element, Field, Member, Named
-from usageaudit.policy.language.types import BOOL, DOUBLE, INT, MAP, OBJECT, STRING, Type, list_of
+from usageaudit.policy.language.types import BOOL, DOUBLE, INT, MAP, OBJECT, STRING, TIMESTAMP, Type, list_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -89,12 +89,20 @@ class Names:
             if leaf.type == MAP and len(rest) == 1:
                 return entry(field, Const(rest[0], type=STRING, span=span), span)
             hint = "exists, all and exists_one test the elements of a list" if leaf.members else ""
+            if leaf.type == TIMESTAMP:
+                hint = "its parts are asked for: event.time.getHours()"
+            elif rest[0] == "size":
+                hint = f"write {'.'.join(chain[:end])}.size()"
             return Unknown(f"{'.'.join(chain[:end])} is a {leaf.type} and has no field {rest[0]}", hint)
         if schema.is_object(chain):
             return ObjectAt(chain)
         name = ".".join(chain)
+        if name in self._lists:
+            return Unknown(f"unknown field {_short(name)}", f"did you mean lists.{name}?")
         near = schema.nearest(name, self._lets)
-        return Unknown(f"unknown field {_short(name)}", f"did you mean {near}?" if near else "")
+        otherwise = "" if len(chain) > 1 else f'a string is written in quotes: "{_short(name)}"'
+        hint = _MEANT.get(name) or (f"did you mean {near}?" if near else otherwise)
+        return Unknown(f"unknown field {_short(name)}", hint)
 
     def members(self, operand: Node) -> Mapping[str, Field]:
         """Return the fields of the objects in a list, none for a list of anything else."""
@@ -113,6 +121,13 @@ def entry(operand: Node, key: Node, span: Span) -> Call:
     return Call(row, (operand, key), type=STRING, span=span)
 
 
+_ABSENT = "what is missing is tested with !has(..)"
+_MEANT = {
+    **dict.fromkeys(("None", "NULL", "Null", "nil", "undefined"), _ABSENT),
+    **dict.fromkeys(("True", "TRUE", "yes"), "write true"),
+    **dict.fromkeys(("False", "FALSE", "no"), "write false"),
+}
+"""What words of other languages are here."""
 _TYPES: Mapping[type[bool | int | float | str], Type] = {bool: BOOL, int: INT, float: DOUBLE, str: STRING}
 
 

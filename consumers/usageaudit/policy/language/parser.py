@@ -42,6 +42,20 @@ _RESERVED = frozenset(
     {"as", "break", "const", "continue", "else", "for", "function", "if", "import"}
     | {"let", "loop", "package", "namespace", "return", "var", "void", "while"}
 )
+_FOREIGN = {
+    "and": "the conjunction is &&",
+    "AND": "the conjunction is &&",
+    "or": "the disjunction is ||",
+    "OR": "the disjunction is ||",
+    "not": "the negation is !(..)",
+    "NOT": "the negation is !(..)",
+    "is": "to compare, write ==",
+    "equals": "to compare, write ==",
+    "like": "of texts there are contains, startsWith, endsWith and matches",
+    "if": "write condition ? value : other value",
+    ",": "several values stand in brackets, [a, b], and digits side by side: 100000",
+}
+"""What to write instead of words, and of commas, that other languages have."""
 _WORDS = frozenset({"in", "true", "false", "null"})
 
 
@@ -83,7 +97,11 @@ class _Parser:
     def whole(self) -> Syntax:
         tree = self._expression()
         if self._token.shape is not Shape.END:
-            self._fail(self._token, f"unexpected {_called(self._token)}", "an operator such as && is missing before it")
+            before = self._tokens[self._next - 1].text if self._next else ""
+            hint = (
+                _FOREIGN.get(before) or _FOREIGN.get(self._token.text) or "an operator such as && is missing before it"
+            )
+            self._fail(self._token, f"unexpected {_called(self._token)}", hint)
         return tree
 
     # -- tokens
@@ -103,7 +121,9 @@ class _Parser:
 
     def _expect(self, symbol: str) -> Token:
         if not self._is(symbol):
-            self._fail(self._token, f"expected {symbol} before {_called(self._token)}")
+            hint = "put a comma between them" if symbol == "]" and self._token.shape is Shape.LITERAL else ""
+            hint = hint or _FOREIGN.get(self._token.text, "")
+            self._fail(self._token, f"expected {symbol} before {_called(self._token)}", hint)
         return self._take()
 
     def _fail(self, token: Token, message: str, hint: str = "") -> NoReturn:
@@ -301,7 +321,7 @@ class _Parser:
         if token.text == "null":
             return Literal(None, None, span=token.span)
         if token.text in _RESERVED or token.text == "in":
-            self._fail(token, f"{token.text} is a reserved word")
+            self._fail(token, f"{token.text} is a reserved word", _FOREIGN.get(token.text, ""))
         if not self._is("("):
             return Ident(token.text, span=token.span)
         arguments = self._arguments()

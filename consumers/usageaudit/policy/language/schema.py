@@ -87,7 +87,10 @@ class Schema:
         return self._below.get(path, ())
 
     def nearest(self, name: str, others: Iterable[str] = ()) -> str:
-        """Return the known name that looks most like a misspelt one, or an empty string."""
+        """Return the known name that looks most like a misspelt one, or ends in it; an empty string where none does."""
+        ending = next((".".join(path) for path in self.leaves if path[-1] == name), "")
+        if ending:
+            return ending
         known = {".".join(path) for path in (*self.leaves, *self._below)} | set(others)
         found = difflib.get_close_matches(name[:200], sorted(known), n=1, cutoff=0.6)
         return found[0] if found else ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import re
 from typing import TYPE_CHECKING
 
 from usageaudit.policy.language.operators import names, overloads
 from usageaudit.policy.language.tree import Const
-from usageaudit.policy.language.types import BOOL, DOUBLE, INT, OBJECT, STRING, Kind
+from usageaudit.policy.language.types import BOOL, DOUBLE, DURATION, INT, OBJECT, STRING, TIMESTAMP, Kind
 
 if TYPE_CHECKING:
     from usageaudit.policy.language.signatures import Operator
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from usageaudit.policy.language.tree import Node
     from usageaudit.policy.language.types import Type
 
+_FREE = re.compile(r"true|false|[0-9]{1,18}(\.[0-9]{1,18})?", re.ASCII)
+"""What is a value of its own without quotes."""
 _LEFT_OUT = {
     "now": "a condition judges by event.time, so that judging again gives the same verdict",
     "int": "compare doubles with doubles: 1.0",
@@ -29,12 +32,23 @@ _LEFT_OUT = {
 }
 
 
+_SYNONYMS = {
+    **dict.fromkeys(("any", "some"), "exists"),
+    **dict.fromkeys(("every",), "all"),
+    **dict.fromkeys(("len", "length", "count"), "size"),
+    **dict.fromkeys(("lower", "toLower", "lowercase", "casefold"), "lowerAscii"),
+    **dict.fromkeys(("includes", "like", "indexOf"), "contains"),
+    **dict.fromkeys(("regex", "match", "search", "test"), "matches"),
+    **dict.fromkeys(("date", "datetime", "toTimestamp"), "timestamp"),
+}
+
+
 def for_call(tree: Call) -> tuple[str, str]:
     """Return message and hint for a call that no operator answers to by name, form and number of operands."""
     name = tree.name[:60]
     rows = overloads(name)
     if not rows:
-        near = difflib.get_close_matches(name, sorted(names()), n=1)
+        near = [_SYNONYMS[name]] if name in _SYNONYMS else difflib.get_close_matches(name, sorted(names()), n=1)
         hint = _LEFT_OUT.get(name, f"did you mean {near[0]}?" if near else "")
         return (f"{name}() is no part of the language" if name in _LEFT_OUT else f"unknown function {name}"), hint
     if rows[0].style == "macro":
@@ -49,7 +63,8 @@ def for_operands(tree: Call, rows: tuple[Operator, ...], arguments: tuple[Node, 
     if (tree.name in ("&&", "||", "!", "?:") and types[0] != BOOL) or tree.name in ("&&", "||"):
         wrong = next((kind for kind in types if kind != BOOL), types[0])
         what = "the condition before ?" if tree.name == "?:" else f"an operand of {tree.name}"
-        return f"{what} must be true or false, this is a {wrong}", _truth(wrong)
+        whole = "; to negate a comparison, write !(a == b)" if tree.name == "!" and wrong.scalar else ""
+        return f"{what} must be true or false, this is a {wrong}", _truth(wrong) + whole
     if tree.name == "?:" and not types[1].scalar:
         return f"the results of ? : are single values, this is a {types[1]}", "put ? : around the tests of them"
     if tree.name == "?:":
@@ -70,8 +85,12 @@ def _hint(name: str, rows: tuple[Operator, ...], arguments: tuple[Node, ...]) ->
         return "test the elements' fields: exists(x, x.field == ..)"
     if name == "in" and types[1] == STRING:
         return "a part of a string: x.contains(..)"
-    if STRING in types and len(set(types)) == 2 and name in ("==", "!=", "<", "<=", ">", ">="):
-        return _quoted(arguments)
+    if name == "contains" and types[0].kind is Kind.LIST:
+        return "an element of a list: x in list"
+    if name == "+" and STRING in types:
+        return "texts are not put together; compare each by itself"
+    if name in ("==", "!=", "<", "<=", ">", ">="):
+        return _quoted(arguments) if STRING in types and len(set(types)) == 2 else _written(types)
     return "there is " + ", ".join(dict.fromkeys(row.signature for row in rows))
 
 
@@ -81,12 +100,21 @@ def _truth(kind: Type) -> str:
 
 def _quoted(arguments: tuple[Node, ...]) -> str:
     for argument in arguments:
+        if isinstance(argument, Const) and argument.type == STRING and _FREE.fullmatch(str(argument.value)):
+            return f"without quotes: {argument.value}"
         if isinstance(argument, Const) and argument.type in (INT, DOUBLE, BOOL):
             return f'a string is written in quotes: "{argument.span.text[:40]}"'
-    kinds = [argument.type for argument in arguments if argument.type != STRING]
-    conversions = {"timestamp": "timestamp(..)", "duration": "duration(..)"}
-    found = conversions.get(str(kinds[0]), "")
-    return f"a {kinds[0]} is written as {found}" if found else "both sides must be of one type"
+    return _written([argument.type for argument in arguments])
+
+
+def _written(types: list[Type]) -> str:
+    """Return how a value is written that can be compared with another one."""
+    forms = {
+        TIMESTAMP: 'a timestamp is written as timestamp("2024-05-01T00:00:00Z")',
+        DURATION: 'a duration is written as duration("36h")',
+        BOOL: "write true or false",
+    }
+    return next((forms[kind] for kind in types if kind in forms), "both sides must be of one type")
 
 
 def _numbers(arguments: tuple[Node, ...]) -> str:
