@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tests.benchmarks import publisher, report, stages
+from tests.benchmarks import history, publisher, report, stages
 from tests.benchmarks.compare import differences
 from tests.benchmarks.paths import NAMES, Bench, bench
 from tests.benchmarks.policies import policies, write_bundle
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tests.benchmarks.paths import Name, Topic
     from tests.benchmarks.report import Repetition
 
-PARTS = ("paths", "stages", "publisher")
+PARTS = ("paths", "stages", "publisher", "history")
 FEW = 8
 """Events of the topic on which the cost of starting is measured."""
 
@@ -51,6 +51,9 @@ def main(arguments: Sequence[str]) -> int:
             print(report.publisher_table(publisher.measure(folder / "stream")), flush=True)
         if "stages" in asked.part:
             print("\n" + report.stages_table(stages.measure()), flush=True)
+        if "history" in asked.part:
+            found = history.measure(folder / "history", asked.history_events, asked.repeat)
+            print("\n" + report.history_table(found) + "\n" + report.history_targets(found), flush=True)
         if "paths" in asked.part:
             different = _paths(folder, asked.events, asked.repeat, asked.minutes * 60, asked.path)
     return 1 if different else 0
@@ -58,8 +61,13 @@ def main(arguments: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("python -m tests.benchmarks", description=__doc__)
-    parser.add_argument("part", nargs="*", default=list(PARTS), metavar="PART", help="paths, stages, publisher")
+    parser.add_argument(
+        "part", nargs="*", default=list(PARTS), metavar="PART", help="paths, stages, publisher, history"
+    )
     parser.add_argument("--events", type=int, default=200_000, help="events on the topic (%(default)s)")
+    parser.add_argument(
+        "--history-events", type=int, default=history.EVENTS, help="events in the record of history (%(default)s)"
+    )
     parser.add_argument("--repeat", type=int, default=3, help="repetitions, the paths in turn (%(default)s)")
     parser.add_argument(
         "--minutes", type=float, default=10, help="begin no repetition that may end later (%(default)s)"

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from tests.benchmarks.compare import Difference
+    from tests.benchmarks.history import History
     from tests.benchmarks.meter import Cost
     from tests.benchmarks.paths import Name
     from tests.benchmarks.publisher import PublisherCost
@@ -141,3 +142,45 @@ def publisher_table(cost: PublisherCost) -> str:
         ("emit, µs (worst: 99th percentile)", f"{cost.emit_median:.1f}", f"{cost.emit_p99:.1f}"),
     )
     return table(head, rows)
+
+
+_HISTORY: Mapping[str, str] = {
+    "scan": "reading the same columns",
+    "against": "back-test of 50 policies against 50",
+    "recorded": "back-test of 50 policies against the record",
+    "affected": "report affected, 5 of 50 policies revised",
+}
+MOST_MEMORY = 1024**3
+MOST_OF_A_BACKTEST = 1 / 3
+
+
+def history_table(found: History) -> str:
+    """Return what history costs; ratios are of processor time within one repetition."""
+    head = (f"{found.events:,} events", "s", "CPU s", "to reading", "to back-test")
+    rows = [
+        (
+            title,
+            f"{found.spent(name).seconds:.2f}",
+            f"{statistics.median(found.spent(name).cpu):.2f}",
+            f"{found.ratio(name, 'scan'):.1f}",
+            f"{found.ratio(name, 'against'):.2f}",
+        )
+        for name, title in _HISTORY.items()
+    ]
+    return table(head, rows)
+
+
+def history_targets(found: History) -> str:
+    """Say for each target of history whether it is met, and what loading a large bundle takes."""
+    share = found.ratio("affected", "against")
+    met = _met(share <= MOST_OF_A_BACKTEST)
+    lines = (
+        f"target: report affected takes at most a third of the back-test; measured {share:.2f}: {met}",
+        f"target: at most 1 GiB of memory; measured {found.memory / 1e6:.0f} MB: {_met(found.memory <= MOST_MEMORY)}",
+        f"loading a bundle of 1,000 policies: {found.load:.2f} s of processor time",
+    )
+    return "\n".join(lines)
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "NOT met"

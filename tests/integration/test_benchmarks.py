@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from tests.benchmarks import history, report
 from tests.benchmarks.compare import differences
 from tests.benchmarks.events import usage_events
 from tests.benchmarks.paths import NAMES, Bench, Name, bench
@@ -96,3 +97,16 @@ def test_stages_are_measured_for_every_number_of_policies() -> None:
     found = measure((10, 50), events=400)
     assert [one.policies for one in found] == [10, 50]
     assert all(min(one.decode, one.judge, one.row, one.encode) > 0 for one in found)
+
+
+def test_history_is_measured_on_what_was_recorded(tmp_path: Path) -> None:
+    """The record has as many events as asked for, the revised policies change something, and each step takes time."""
+    found = history.measure(tmp_path, events=3_000, repeat=1)
+    assert found.events == 3_000
+    assert all(one.seconds > 0 for one in (found.scan, found.against, found.recorded, found.affected))
+    assert "NOT met" not in report.history_targets(found).splitlines()[1]
+    old, new = history.bundles(tmp_path)
+    changed = [one.id for one in new.policies if len(one.revisions) > 1]
+    assert len(changed) == len(history.REVISED)
+    assert len(old.policies) == len(new.policies) == 50
+    assert history.scan_sql(old).count(",") > 15
