@@ -25,7 +25,7 @@ from usageaudit.policy.report import OPERANDS
 from usageaudit.policy.schema import SCHEMA
 from usageaudit.policy.shapes import ALERT, BASIS, EXCEPTION, NAME, POLICY, REVISION, WORD
 from usageaudit.policy.testcases import read_tests
-from usageaudit.policy.yamltree import Mapping, Scalar
+from usageaudit.policy.yamltree import Mapping, Scalar, Sequence
 from usageaudit.verdicts import SEVERITIES
 
 if TYPE_CHECKING:
@@ -176,13 +176,15 @@ def _revisions(fields: Fields, lets: AnyMapping[str, Condition], context: Contex
     """Return the revisions; a `when` of the policy itself is short for one revision of version 1 that always holds."""
     report = context.report
     short = fields.scalar("when")
-    nodes = fields.items("revisions", required=short is None)
+    nodes = fields.items("revisions")
+    if fields.node_of("when") is None and fields.node_of("revisions") is None and isinstance(fields.node, Mapping):
+        report.error(fields.node.place, "a policy needs when, or revisions")
     if short is not None:
         if nodes:
             report.error(short.place, "when beside revisions", "put the condition into a revision")
         when = context.condition(short, lets)
         return () if when is None else (Revision(1, None, None, when),)
-    if not nodes and (empty := fields.node_of("revisions")) is not None:
+    if not nodes and isinstance(empty := fields.node_of("revisions"), Sequence):
         report.error(empty.place, "a policy needs at least one revision", "- {version: 1, when: ...}")
     found = [(_revision(node, lets, context, alone=len(nodes) == 1), node.place) for node in nodes]
     known = [(revision, place) for revision, place in found if revision is not None]

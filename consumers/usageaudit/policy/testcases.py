@@ -16,6 +16,7 @@ from usageaudit.policy.fields import Fields, json_of, texts_of
 from usageaudit.policy.merging import registry_entry
 from usageaudit.policy.model import PolicyTest
 from usageaudit.policy.report import TESTS, did_you_mean
+from usageaudit.policy.schema import SCHEMA
 from usageaudit.policy.shapes import CASE, EXPECTATION, TEST, VERDICTS
 from usageaudit.policy.yamltree import Mapping, Sequence
 
@@ -85,7 +86,20 @@ def _missing(node: Node | None, report: Report) -> tuple[str, ...] | None:
     if not isinstance(node, Sequence):
         report.error(node.place, "missing is a list of fields")
         return None
-    return tuple(sorted(text.text for text in texts_of(node.items, "missing", report)))
+    names = texts_of(node.items, "missing", report)
+    for name in names:
+        if name.text.partition("[")[0] not in _NAMES:
+            hint = did_you_mean(name.text, _NAMES)
+            report.error(name.place, f"unknown field {name.text[:80]} in missing", hint)
+    return tuple(sorted(name.text for name in names))
+
+
+_NAMES = frozenset(
+    ".".join((*path, *member))
+    for path, leaf in SCHEMA.leaves.items()
+    for member in ((), *((name,) for name in leaf.members))
+)
+"""What an indeterminate verdict can name as missing; of a map, entries by their keys."""
 
 
 def _event(fields: Fields, report: Report) -> bytes | None:

@@ -224,15 +224,32 @@ _short = lru_cache(maxsize=4096)(_resolved)
 """Policies say the same words again and again."""
 
 
+_HINTS = (
+    ("mapping values are not allowed", 'a text with ": " in it is put in quotes'),
+    ("could not find expected ':'", "a key ends in a colon and a space"),
+    (
+        "did not find expected key",
+        "is a quote within quotes, or the indentation wrong? A condition may stand below `when: |`",
+    ),
+    ("found a tab", "indent with spaces"),
+    ("document start", "keys of one mapping begin in the same column"),
+    ("special characters are not allowed", "leave control characters out"),
+)
+"""What is likely to have been meant, by what the parser says."""
+
+
 def _syntax_error(file: TextFile, error: yaml.YAMLError) -> Diagnostic:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     message = getattr(error, "problem", None) or getattr(error, "reason", None) or "it can't be read"
     context = getattr(error, "context", None)
     text = f"not YAML: {context}: {message}" if context else f"not YAML: {message}"
+    hint = next((hint for part, hint in _HINTS if part in text), "")
+    if "simple key" in text and getattr(error, "context_mark", None) is not None:
+        mark = error.context_mark  # type: ignore[attr-defined]  # the key itself, not what comes after it
     if mark is not None:
         place = Place(file, mark.line + 1, mark.column + 1)
     else:
         before = file.text[: getattr(error, "position", 0)]
         lines = _BREAK.split(before)
         place = Place(file, len(lines), len(lines[-1]) + 1)
-    return place.diagnostic(text)
+    return place.diagnostic(text, hint)

@@ -143,6 +143,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"basis": [{"document": "x", "as_of": "May"}]}, "as_of is a date"),
     ({"tests": [{"name": "t", "expect": "bad", "event": {}}]}, "expect is one of violation"),
     ({"tests": [{"name": "t", "expect": "ok"}]}, "a test needs event"),
+    ({"tests": [{"name": "t", "expect": "ok", "event": {}, "missing": ["actor.sectr"]}]}, "did you mean actor.sector?"),
     ({"tests": [{"name": "t", "expect": "ok", "event": {"actor": {"sectr": "x"}}}]}, "did you mean sector?"),
     ({"tests": [{"name": "t", "expect": "ok", "event": {"usage": {"input_tokens": -1}}}]}, "usage.input_tokens"),
     ({"tests": [{"name": "t", "expect": "ok", "event": {"actor": "x"}}]}, "not valid: actor"),

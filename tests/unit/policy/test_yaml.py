@@ -94,6 +94,7 @@ def test_every_character_is_found_where_it_stands(text: str, style: str | None, 
         ("--- \na: 1\n--- \nb: 1\n", "a second document"),
         ("a: [1\n", "not YAML"),
         ("a: b: c\n", "not YAML"),
+        ("%YAML 1.1\n---\na: 1\n", "directives"),
         ("\ta: 1\n", "not YAML"),
         ("a: '\x07'\n", "not YAML"),
         ("? [a]\n: 1\n", "the key of a mapping must be a word"),
@@ -117,6 +118,22 @@ def test_any_text_is_refused_with_a_place_and_without_a_traceback(text: str) -> 
         files = {"lists": text} if name == "policies" else {name: text}
         with contextlib.suppress(InvalidBundle):
             bundle_of(text if name == "policies" else ORIGINAL, **files)
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "hint"),
+    [
+        ("id: test/a\ntitle: No: never\n", 2, "in quotes"),
+        ("id: test/a\nwhen has(input)\n", 2, "a colon and a space"),
+        ('when: "a == "b""\n', 1, "below `when: |`"),
+        ("when: |\n  a\n\ttitle: a\n", 3, "spaces"),
+        ("when: !police\n", 1, "that begins with ! in quotes"),
+    ],
+)
+def test_common_slips_of_yaml_come_with_what_to_do(text: str, line: int, hint: str) -> None:
+    """What the parser says is put into an author's words, at the line where the slip is."""
+    [error] = _errors(text)
+    assert (error.line, hint in error.hint) == (line, True), error
 
 
 @pytest.mark.parametrize(
