@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -13,6 +14,8 @@ from tests.strategies import MINIMAL, envelope
 from tests.unit.policy.bundles import bundle_of, policy
 from usageaudit.errors import QueryRefused
 from usageaudit.integrity import check_verdicts, rejudging, sampling, verdicts, window
+from usageaudit.policy import compile_judge
+from usageaudit.policy.loading import hash_of
 from usageaudit.streams.port import Record
 
 if TYPE_CHECKING:
@@ -270,6 +273,21 @@ def test_bundle_that_is_not_as_it_was_is_not_judged_by(
     assert [one.kind for one in found.problems] == ([problem] if problem else [])
     assert [one.kind for one in found.notes] == ([note] if note else [])
     assert found.rows == 0
+
+
+def test_bundle_that_no_longer_loads_is_said(store: Store) -> None:
+    """A bundle that is as it was, in a language that is read no more, is named with what is wrong; it is no problem."""
+    bundle = bundle_of(policy('purpose.use_case == "x"'))
+    [part] = bundle.parts
+    old = replace(part, files={**part.files, "policies/0000.yaml": policy('old.field == "x"')})
+    older = replace(bundle, hash=hash_of([old]), parts=(old,))
+    record(store, older, _records(EVENTS), compile_judge(bundle))
+    found = check_verdicts(store, DAY)
+    assert found.problems == []
+    (note,) = found.notes
+    assert (note.kind, note.where) == ("bundle_unreadable", f"bundle {older.hash[:12]}")
+    assert "8 rows were not judged again" in note.message
+    assert "unknown field old.field" in note.message
 
 
 def _age(store: Store, hours: int) -> None:
