@@ -46,6 +46,7 @@ TRIED_BY = {
     ("docs/operating.md", ""): HERE,
     ("docs/packs.md", "sh"): "tests/acceptance/test_docs_packs.py",
     ("docs/packs.md", "yaml"): "tests/acceptance/test_docs_packs.py",
+    ("docs/policies.md", ""): "tests/unit/policy/test_page.py",
     ("docs/policies.md", "indented"): HERE,
     ("docs/policies.md", "sh"): HERE,
     ("docs/policies.md", "yaml"): "tests/unit/policy/test_page.py",
