@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usageaudit.history.comparing import NOT_JUDGED, Compared, recorded, verdicts
+from usageaudit.history.comparing import NOT_JUDGED, Compared, verdicts
 from usageaudit.history.running import change, compare, found_examples
 from usageaudit.policy.model import JUDGED
 from usageaudit.policy.sql import ledger_columns
@@ -58,9 +58,9 @@ def _compared(new: Bundle, old: Bundle | None, as_of: int | None, wanted: Collec
     """Return the policies that one of the two sides judges, by id."""
     after = verdicts(new, ledger_columns(new.registry), TRIED, as_of)
     if old is None:
-        before: Mapping[str, str] = {policy.id: recorded(policy.id) for policy in new.policies}
-    else:
-        before = verdicts(old, ledger_columns(old.registry), JUDGED)
+        names = {policy.id for policy in new.policies}
+        return [Compared(name, None, after.get(name, NOT_JUDGED)) for name in sorted(names & set(wanted))]
+    before = verdicts(old, ledger_columns(old.registry), JUDGED)
     return [
         Compared(name, before.get(name, NOT_JUDGED), after.get(name, NOT_JUDGED))
         for name in sorted({*before, *after})

@@ -32,6 +32,8 @@ _GROUP_CHARACTERS = 96 * 1024
 """How long the expressions of the policies of one statement are together, where one alone is not longer."""
 NOT_JUDGED = "0"
 _OF_IGNORED = f"[0, 1, {IGNORED}, 3, 4]"
+_LISTED: Mapping[str, Verdict] = {"violated": "violation", "exempted": "exempted", "indeterminate": "indeterminate"}
+"""The columns of a row that list policies, and what their verdict is then."""
 _RECORDABLE = 0b110
 """The bits of a code that are all 0 for `not_applicable` and `ok` alone."""
 
@@ -47,14 +49,16 @@ DIMENSIONS: Mapping[Dimension, str] = {
 
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """A policy with its two verdicts, as SQL of their codes."""
+    """A policy with its two verdicts, as SQL of their codes; `before` is None for what the row says."""
 
     policy_id: str
-    before: str
+    before: str | None
     after: str
 
     def pair(self, place: int) -> str:
-        """Return the expression of place and codes in one number."""
+        """Return the expression of place and codes in one number; what the row says is taken for `ok`."""
+        if self.before is None:
+            return f"toUInt32({64 * place + 8 * CODES['ok']} + {self.after})"
         if self.before == self.after:
             return f"toUInt32({64 * place} + 9 * {self.after})"
         return f"toUInt32({64 * place} + 8 * {self.before} + {self.after})"
@@ -77,14 +81,6 @@ def _one(revisions: Sequence[str], *, ignoring: bool) -> str:
     return f"{_OF_IGNORED}[{code} + 1]" if ignoring else code
 
 
-def recorded(policy_id: str) -> str:
-    """Return the code of what a row says about a policy; what it does not list was ok, or not judged."""
-    name = literal(policy_id)
-    listed: Mapping[str, Verdict] = {"violated": "violation", "exempted": "exempted", "indeterminate": "indeterminate"}
-    tests = ", ".join(f"has({column}, {name}), {CODES[verdict]}" for column, verdict in listed.items())
-    return f"multiIf({tests}, {CODES['ok']})"
-
-
 def groups(compared: Iterable[Compared]) -> Iterator[list[Compared]]:
     """Yield the policies in groups whose expressions make a statement of a length that engines take."""
     group: list[Compared] = []
@@ -100,12 +96,30 @@ def groups(compared: Iterable[Compared]) -> Iterator[list[Compared]]:
         yield group
 
 
+def numbered(group: Sequence[Compared], period: Period, columns: Iterable[str]) -> str:
+    """Return the SELECT of the events of a period: columns, and a number for each policy of a group, in an array.
+
+    Few rows list any policy, so that only of those it is looked up which.
+    """
+    listed = "".join(f"{column}, " for column in columns)
+    array = ", ".join(one.pair(place) for place, one in enumerate(group))
+    from_ledger = f"FROM ledger WHERE {period.accepted}"
+    if all(one.before is not None for one in group):
+        return f"SELECT {listed}[{array}] AS numbers {from_ledger}"
+    names = ", ".join(literal(one.policy_id) if one.before is None else "''" for one in group)
+    more = ", ".join(f"has({name}, p), {8 * (CODES[verdict] - CODES['ok'])}" for name, verdict in _LISTED.items())
+    some = " OR ".join(f"notEmpty({name})" for name in _LISTED)
+    return (
+        f"SELECT * EXCEPT (plain, listed), if(listed, arrayMap((n, p) -> toUInt32(n + multiIf({more}, 0)), plain, "
+        f"[{names}]), plain) AS numbers "
+        f"FROM (SELECT {listed}{', '.join(_LISTED)}, [{array}] AS plain, {some} AS listed {from_ledger})"
+    )
+
+
 def unfolded(group: Sequence[Compared], period: Period, columns: Iterable[str], wanted: str) -> str:
     """Return the SELECT of rows and numbers, one for each policy for which `wanted`, over `n`, is true of a number."""
-    numbers = ", ".join(one.pair(place) for place, one in enumerate(group))
-    listed = "".join(f"{column}, " for column in columns)
-    number = f"arrayJoin(arrayFilter(n -> {wanted}, [{numbers}])) AS number"
-    return f"SELECT {listed}{number} FROM ledger WHERE {period.accepted}"
+    rows = numbered(group, period, columns)
+    return f"SELECT * EXCEPT numbers, arrayJoin(arrayFilter(n -> {wanted}, numbers)) AS number FROM ({rows})"
 
 
 @dataclass(slots=True)

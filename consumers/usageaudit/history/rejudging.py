@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from usageaudit.errors import QueryError
-from usageaudit.history.comparing import LIMITS, Compared, groups, recorded, verdicts
+from usageaudit.history.comparing import LIMITS, Compared, groups, numbered, verdicts
 from usageaudit.history.counting import CODE_OF, NAMES, codes_of, effect_of, pair_of
 from usageaudit.history.findings import Event, Replacement, append, finding
 from usageaudit.history.recorded import occurrences
@@ -49,7 +49,7 @@ _FOUND_IN = "kind = 'rejudged' AND window_end >= {start} AND window_end < {end}"
 _SEEN = "(event_time, event_source, event_id) IN (SELECT window_end, event_refs[1].1, event_refs[1].2 FROM findings_log"
 _COLUMNS = (
     *("event_source", "event_id", "bundle", "application_name", "actor_organization", "actor_id", "model_provider"),
-    *("model_name", "violated", "violated_version"),
+    "model_name",
 )
 
 
@@ -98,7 +98,7 @@ def rejudge(
     Raises QueryError where the two back ends of the language disagree on an event; findings before it are appended.
     """
     after = verdicts(new, ledger_columns(new.registry), JUDGED)
-    compared = [Compared(name, recorded(name), code) for name, code in after.items() if not only or name in only]
+    compared = [Compared(name, None, code) for name, code in after.items() if not only or name in only]
     counts: defaultdict[str, Counter[Effect]] = defaultdict(Counter)
     work = _Work(store, new, loaded_by, dry_run=dry_run)
     pieces = spans(store, period, SPAN_EVENTS)
@@ -214,14 +214,11 @@ def _differing(group: Sequence[Compared], span: Span, *, seen: bool) -> str:
 
     Of an event that was rejudged before these are all policies: what differs depends on the findings then.
     """
-    numbers = ", ".join(one.pair(place) for place, one in enumerate(group))
     was_seen = f"{_SEEN} WHERE {_found_in(span)})" if seen else "0"
-    columns = ", ".join(_COLUMNS)
     return (
         f"SELECT arrayFilter(n -> seen OR bitAnd(n, 63) IN ({_DIFFERING}), numbers) AS kept, "
-        f"toUnixTimestamp64Micro(event_time), {columns} "
-        f"FROM (SELECT [{numbers}] AS numbers, {was_seen} AS seen, event_time, {columns} "
-        f"FROM ledger WHERE {span.period.accepted}) "
+        f"toUnixTimestamp64Micro(event_time), {', '.join(_COLUMNS)}, violated, violated_version "
+        f"FROM ({numbered(group, span.period, ('event_time', *_COLUMNS, 'violated_version', f'{was_seen} AS seen'))}) "
         "WHERE notEmpty(kept) ORDER BY event_time, event_source, event_id"
     )
 
