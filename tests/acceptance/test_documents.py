@@ -25,6 +25,7 @@ from tests.documents import (
 )
 from tests.strategies import envelope
 from tests.unit.policy.bundles import write
+from usageaudit.history import FIGURES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,6 +44,8 @@ TRIED_BY = {
     ("docs/analytics.md", "sh"): HERE,
     ("docs/analytics.md", "sql"): "tests/integration/test_named_queries.py",
     ("docs/commands.md", ""): "tests/unit/cli/test_documentation.py",
+    ("docs/history.md", "sh"): HERE,
+    ("docs/history.md", "sql"): HERE,
     ("docs/operating.md", ""): HERE,
     ("docs/packs.md", "sh"): "tests/acceptance/test_docs_packs.py",
     ("docs/packs.md", "yaml"): "tests/acceptance/test_docs_packs.py",
@@ -110,6 +113,27 @@ def test_the_questions_of_analysts_are_answered(reader: Reader) -> None:
     assert '"application_team":"claims"' in cost
     assert count == '{"count()":1}\n'
     assert "### usage_events" in reference
+
+
+def test_reviewers_can_ask_the_record_about_a_change(reader: Reader) -> None:
+    """What docs/history.md types is answered from a record with one event; its figures are those that reports have."""
+    reader.types("usageaudit publish events.ndjson && usageaudit consume --until-caught-up")
+    reader.types("usageaudit policy init our-policies")
+    against_record, against_pack, by_organization, affected, dry, done, findings = (
+        reader.types(line) for line in _only("docs/history.md", "sh").lines
+    )
+    rows = [json.loads(line) for line in against_record.splitlines()]
+    assert {figure.name for figure in FIGURES} <= set(rows[0])
+    assert len(against_pack.splitlines()) > len(rows)
+    assert by_organization.startswith("policy_id,organization,")
+    assert json.loads(affected.splitlines()[0])["versions"]
+    assert dry == done
+    recorded = sum(json.loads(line)[effect] for line in done.splitlines() for effect in ("violations", "notices"))
+    assert len(findings.splitlines()) == recorded
+    [statement] = [block.text for block in code_blocks(ROOT / "docs/history.md") if block.language == "sql"]
+    assert len(reader.types(f"usageaudit query {shlex.quote(statement)}").splitlines()) == recorded
+    page = (ROOT / "docs/history.md").read_text(encoding="utf-8")
+    assert [figure.name for figure in FIGURES if f"`{figure.name}`" not in page] == []
 
 
 def test_authors_of_policies_can_type_what_is_shown(reader: Reader) -> None:
