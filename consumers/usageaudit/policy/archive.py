@@ -8,7 +8,7 @@ import orjson
 
 from usageaudit.errors import BundleError
 from usageaudit.policy.gathering import Loaded, parse_files
-from usageaudit.policy.loading import assemble, hash_of
+from usageaudit.policy.loading import assemble, collecting_later, hash_of
 from usageaudit.policy.model import Part
 from usageaudit.policy.report import Report
 
@@ -33,6 +33,7 @@ def archive(sources: Iterable[str], parts: Iterable[Part]) -> bytes:
     return orjson.dumps(content)
 
 
+@collecting_later()
 def bundle_from_archive(content: bytes) -> Bundle:
     """Return the bundle of an archive. Raises BundleError where it is none, or has errors."""
     sources, parts = _read(content)

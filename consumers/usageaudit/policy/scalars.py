@@ -26,7 +26,11 @@ def pieces_of(text: str, file: str, starts: Sequence[int], start: int, end: int,
     The two are walked along together. They differ by what YAML drops and folds, which is white space and quoting, so
     the next character of the text that is not white is the next of the file that is not, once escapes are undone.
     """
-    offsets = _offsets(text, file, _body(file, start, end, style), end, style)
+    body = _body(file, start, end, style)
+    if text and style not in ("|", ">") and file.startswith(text, body) and not _BREAK.search(text):
+        # It stands there as it is, as most do.
+        return [(0, *_position(starts, body))]
+    offsets = _offsets(text, file, body, end, style)
     pieces: list[Piece] = []
     expected = -1
     for index, offset in enumerate(offsets):
@@ -47,11 +51,12 @@ def _body(file: str, start: int, end: int, style: str) -> int:
 def _offsets(text: str, file: str, at: int, end: int, style: str) -> list[int]:
     """Return the offset in the file of each character of the text."""
     offsets: list[int] = []
+    last = max(end - 1, 0)
     for character in text:
         if character not in _WHITE:
             while at < end and _is_white(file, at, style):
                 at += _length(file, at, style)
-        offsets.append(min(at, max(end - 1, 0)))
+        offsets.append(min(last, at))
         if character not in _WHITE or (at < end and _is_white(file, at, style)):
             at += _length(file, at, style)
     return offsets

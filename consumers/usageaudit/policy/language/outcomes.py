@@ -67,7 +67,7 @@ class _Outcomes:
             impossible = {value for value, can in ((True, possible.true), (False, possible.false)) if not can}
             truths -= impossible
             # Where two parts are about the same field, one may decide whatever leaves the other open.
-            certain = truths if self._possible.reads(node) is not None else truths - _UNKNOWN
+            certain = truths if self._possible.once(node) else truths - _UNKNOWN
             self._found[id(node)] = self._found.get(id(node), _NONE) | certain
         return truths
 

@@ -42,7 +42,7 @@ class Possibilities:
 
     def __init__(self, effort: Effort | None = None) -> None:
         self._known: dict[int, Possible] = {}
-        self._reads: dict[int, frozenset[object] | None] = {}
+        self._reads: dict[int, frozenset[object]] = {}
         self._effort = effort or Effort(MAX_EFFORT)
 
     def of(self, node: Node) -> Possible:
@@ -86,31 +86,37 @@ class Possibilities:
             true, false = True, True
             if _plain(node):
                 return Possible()
-        if name in _LOGIC and self.reads(node) is not None:
-            # Where each part is about something else, none can exclude another.
+        if name in _LOGIC and self.apart(node):
+            # Where each operand is about something else, none can exclude another.
             return Possible(true, false)
         true = true and satisfiable([(node, False)], self._effort)
         return Possible(true, false and satisfiable([(node, True)], self._effort))
 
-    def reads(self, node: Node) -> frozenset[object] | None:
-        """Return what a node reads, None where it reads something twice."""
+    def reads(self, node: Node) -> frozenset[object]:
+        """Return what a node reads."""
         if id(node) not in self._reads:
             self._reads[id(node)] = self._find_read(node)
         return self._reads[id(node)]
 
-    def _find_read(self, node: Node) -> frozenset[object] | None:
-        if isinstance(node, Field | Member):
-            element = node.element.number if isinstance(node, Member) else None
-            return frozenset(((element, node.path),))
-        if isinstance(node, Element):
-            return frozenset((node.number,))
-        found: set[object] = set()
-        for child in children(node):
-            read = self.reads(child)
-            if read is None or not found.isdisjoint(read):
-                return None
-            found |= read
-        return frozenset(found)
+    def _find_read(self, node: Node) -> frozenset[object]:
+        match node:
+            case Field(path=path):
+                return frozenset((path,))
+            case Member(element=element, path=path):
+                return frozenset(((element.number, path),))
+            case Element(number=number):
+                return frozenset((number,))
+            case _:
+                return frozenset().union(*map(self.reads, children(node)))
+
+    def apart(self, node: Node) -> bool:
+        """Whether no two of the nodes directly below a node read the same."""
+        below = children(node)
+        return len(below) < 2 or sum(len(self.reads(child)) for child in below) == len(self.reads(node))
+
+    def once(self, node: Node) -> bool:
+        """Whether a node reads nothing twice."""
+        return self.apart(node) and all(map(self.once, children(node)))
 
 
 def _plain(node: Call) -> bool:
