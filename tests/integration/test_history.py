@@ -257,10 +257,11 @@ def test_examples_say_what_was_missing_and_what_decided(store: Store) -> None:
         "now_indeterminate": 2,
     }
     assert [(e.event_id, e.before, e.after, e.missing_fields) for e in one.examples] == [
-        ("e2", "ok", "indeterminate", ("purpose.use_case",)),
         ("e0", "ok", "violation", ()),
+        ("e2", "ok", "indeterminate", ("purpose.use_case",)),
     ]
-    assert one.examples[1].deciding == ('purpose.use_case == "x"',)
+    assert one.unsaid == {"purpose.use_case": 2}
+    assert one.examples[0].deciding == ('purpose.use_case == "x"',)
 
 
 FINDINGS = """SELECT policy_id, event_refs[1].1, event_refs[1].2, effect, verdict, stage, policy_version, bundle,

@@ -41,7 +41,8 @@ def print_change(change: Change, by: str | None, format: Format | None) -> None:
         return
     say(printable(_summary(change)))
     if by is None and chosen in (Format.json, Format.ndjson):
-        print_rows((*_HEAD, *_NAMES, *(f"{one}s" for one in change.dimensions), "examples"), _nested(change), chosen)
+        columns = (*_HEAD, *_NAMES, "unsaid", *(f"{one}s" for one in change.dimensions), "examples")
+        print_rows(columns, _nested(change), chosen)
     elif by in (None, "policy"):
         print_rows((*_HEAD, *_NAMES), ((*_head(one), *_figures(one.all)) for one in change.policies), chosen)
     elif by == _EVENT:
@@ -71,7 +72,13 @@ def _nested(change: Change) -> Iterator[tuple[Any, ...]]:
             [{dimension: value, **tally.figures()} for value, tally in _changed(one, dimension)]
             for dimension in change.dimensions
         )
-        yield (*_head(one), *_figures(one.all), *parts, [dict(_example(example)) for example in one.examples])
+        yield (
+            *_head(one),
+            *_figures(one.all),
+            one.unsaid,
+            *parts,
+            [dict(_example(example)) for example in one.examples],
+        )
 
 
 def _changed(one: PolicyChange, dimension: str) -> list[tuple[str | None, Tally]]:
@@ -79,7 +86,7 @@ def _changed(one: PolicyChange, dimension: str) -> list[tuple[str | None, Tally]
     some = [(value, tally) for value, tally in one.parts[dimension].items() if tally.changed]
     if dimension == "month":
         return sorted(some, key=lambda item: item[0] or "")
-    return sorted(some, key=lambda item: (-item[1].changed, item[0] or ""))
+    return sorted(some, key=lambda item: (-item[1]["added"] - item[1]["removed"], -item[1].changed, item[0] or ""))
 
 
 def _example(example: Example) -> Iterator[tuple[str, Any]]:
@@ -107,9 +114,9 @@ _COLUMNS = (
     ("added", "added"),
     ("removed", "removed"),
     ("violations_after", "after"),
-    ("indeterminate_before", "undecided"),
-    ("now_indeterminate", "newly"),
+    ("now_indeterminate", "newly undecided"),
     ("no_longer_indeterminate", "no longer"),
+    ("indeterminate_after", "undecided"),
 )
 _MORE = (("now_exempted", "now exempted"), ("no_longer_exempted", "not exempted"), ("ignored", "ignored"))
 
@@ -161,6 +168,12 @@ def _of_policy(one: PolicyChange, dimensions: Iterable[str]) -> Iterator[str]:
         yield from _table(dimension, rows[:_MOST_VALUES])
         if len(rows) > _MOST_VALUES:
             yield f"… and {len(rows) - _MOST_VALUES:,} more, with --by {dimension}"
+    if one.unsaid:
+        yield ""
+        fields = [f"{name} ({events:,})" for name, events in one.unsaid.items()]
+        more = f" and {len(fields) - _MOST_VALUES} more" if len(fields) > _MOST_VALUES else ""
+        listed = ", ".join(fields[:_MOST_VALUES])
+        yield f"of the {one.all['now_indeterminate']:,} newly undecided, so many did not say: {listed}{more}"
     if one.examples:
         yield ""
         yield from _examples(one)

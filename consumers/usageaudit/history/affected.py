@@ -8,6 +8,7 @@ from usageaudit.events.times import format_time
 from usageaudit.history.backtest import TRIED, bundle_name, versions
 from usageaudit.history.comparing import NOT_JUDGED, Compared, verdicts
 from usageaudit.history.running import change, compare, found_examples
+from usageaudit.history.unsaid import unsaid
 from usageaudit.policy.sql import ledger_columns
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def affected(
         pieces,
         _DIMENSIONS,
         some,
+        unsaid(store, {one.policy_id: one for one in compared}, counts, bundle),
     )
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from usageaudit.history.comparing import NOT_JUDGED, Compared, verdicts
 from usageaudit.history.running import change, compare, found_examples
+from usageaudit.history.unsaid import unsaid
 from usageaudit.policy.model import JUDGED
 from usageaudit.policy.sql import ledger_columns
 
@@ -47,10 +48,11 @@ def backtest(
     compared = _compared(new, old, as_of, {policy.id for policy in wanted})
     counts, pieces = compare(store, compared, period, _DIMENSIONS, progress)
     some = found_examples(store, compared, counts, most_examples, new, as_of)
+    missing = unsaid(store, {one.policy_id: one for one in compared}, counts, new)
     judged = {one.policy_id for one in compared}
     policies = [(policy, versions(policy, as_of, new)) for policy in wanted if policy.id in judged]
     return change(
-        (bundle_name(old) if old else _RECORDED, bundle_name(new)), policies, counts, pieces, _DIMENSIONS, some
+        (bundle_name(old) if old else _RECORDED, bundle_name(new)), policies, counts, pieces, _DIMENSIONS, some, missing
     )
 
 

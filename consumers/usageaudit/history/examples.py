@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from usageaudit.history.comparing import LIMITS, groups, unfolded
-from usageaudit.history.counting import changes
+from usageaudit.history.counting import changes, codes_of
 from usageaudit.history.recorded import occurrences
 from usageaudit.history.report import Example
 from usageaudit.policy.explain import PolicyExplainer
@@ -38,7 +38,12 @@ def examples(
             for policy_id, example in _in_span(store, group, span, pairs, most):
                 if sum(one.pair == example.pair for one in found[policy_id]) < most:
                     found[policy_id].append(example)
-    return {policy_id: tuple(sorted(some, key=lambda one: one.pair)) for policy_id, some in found.items()}
+    return {policy_id: tuple(sorted(some, key=_gravest_first)) for policy_id, some in found.items()}
+
+
+def _gravest_first(example: Example) -> tuple[int, int]:
+    before, after = codes_of(example.pair)
+    return (-after, -before)
 
 
 def _wanted(counts: Counts, most: int) -> Iterator[tuple[Span, Collection[Pair]]]:

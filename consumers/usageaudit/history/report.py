@@ -45,7 +45,8 @@ class PolicyChange:
     """What becomes of one policy: events by verdict in all, by dimension and value, examples of what changes.
 
     `title`, `severity` and `stage` are those after, of a policy that is gone those before; `versions` are those of the
-    revisions that judge after.
+    revisions that judge after. `unsaid` are fields that the policy reads, with how many of the events that are now
+    indeterminate did not say them.
     """
 
     policy_id: str
@@ -56,6 +57,7 @@ class PolicyChange:
     all: Tally
     parts: Mapping[Dimension, Mapping[str | None, Tally]]
     examples: Sequence[Example] = ()
+    unsaid: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ def change(
     pieces: Sequence[Span],
     dimensions: tuple[Dimension, ...],
     some: Mapping[str, Sequence[Example]],
+    missing: Mapping[str, Mapping[str, int]],
 ) -> Change:
     """Return the report of a comparison."""
     parts: defaultdict[str, dict[Dimension, dict[str | None, Tally]]]
@@ -92,6 +93,7 @@ def change(
                 all=counts.policies[policy.id],
                 parts=parts[policy.id],
                 examples=some.get(policy.id, ()),
+                unsaid=missing.get(policy.id, {}),
             )
             for policy, versions in policies
         ),
