@@ -85,6 +85,13 @@ TEXT: Json = {"type": "string", "pattern": r"\S"}
 CONDITION: Json = {**TEXT, "maxLength": 65_536}
 TEXTS = list_of(TEXT)
 TIME: Json = {"type": "string", "pattern": r"^\s*[0-9]{4}"}
+NAMED = frozenset(
+    ".".join((*path, *member))
+    for path, leaf in SCHEMA.leaves.items()
+    for member in ((), *((name,) for name in leaf.members))
+)
+"""What an indeterminate verdict can name as missing, but for entries of maps."""
+MISSING = list_of({"anyOf": [{"enum": sorted(NAMED)}, {"type": "string", "pattern": r"^labels\["}]})
 PATHS = list_of({"enum": sorted(".".join(path) for path in SCHEMA.leaves)})
 POLICY_ID = rf"{NAME.pattern}/{NAME.pattern}"
 _TIME_DOC = "A date, or a time with a zone such as 2024-05-01T09:30:00Z."
@@ -134,7 +141,7 @@ EVENT: Shape = {
 TEST: Shape = {
     "name": Key(TEXT, "What the test shows.", required=True),
     "expect": Key(_choice(VERDICTS), "The verdict that the policy must give.", required=True),
-    "missing": Key(TEXTS, "The fields that must be named as missing."),
+    "missing": Key(MISSING, "The fields that must be named as missing."),
     "exception": Key(TEXT, "The exception that must exempt the event."),
     **EVENT,
 }
@@ -190,7 +197,7 @@ EXPECTATION: Shape = {
     "verdicts": Key(
         map_of(or_null(_choice(VERDICTS))), "The verdict of each clause; `others` is every other.", required=True
     ),
-    "missing": Key(map_of(or_null(TEXTS)), "The fields that must be named as missing, by clause."),
+    "missing": Key(map_of(or_null(MISSING)), "The fields that must be named as missing, by clause."),
 }
 CASE: Shape = {
     "name": Key(TEXT, "What the event is.", required=True),

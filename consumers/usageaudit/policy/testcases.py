@@ -16,8 +16,7 @@ from usageaudit.policy.fields import Fields, json_of, texts_of
 from usageaudit.policy.merging import registry_entry
 from usageaudit.policy.model import PolicyTest
 from usageaudit.policy.report import TESTS, did_you_mean
-from usageaudit.policy.schema import SCHEMA
-from usageaudit.policy.shapes import CASE, EXPECTATION, TEST, VERDICTS
+from usageaudit.policy.shapes import CASE, EXPECTATION, NAMED, TEST, VERDICTS
 from usageaudit.policy.yamltree import Mapping, Sequence
 
 if TYPE_CHECKING:
@@ -88,18 +87,10 @@ def _missing(node: Node | None, report: Report) -> tuple[str, ...] | None:
         return None
     names = texts_of(node.items, "missing", report)
     for name in names:
-        if name.text.partition("[")[0] not in _NAMES:
-            hint = did_you_mean(name.text, _NAMES)
+        if name.text not in NAMED and not name.text.startswith("labels["):
+            hint = did_you_mean(name.text, NAMED)
             report.error(name.place, f"unknown field {name.text[:80]} in missing", hint)
     return tuple(sorted(name.text for name in names))
-
-
-_NAMES = frozenset(
-    ".".join((*path, *member))
-    for path, leaf in SCHEMA.leaves.items()
-    for member in ((), *((name,) for name in leaf.members))
-)
-"""What an indeterminate verdict can name as missing; of a map, entries by their keys."""
 
 
 def _event(fields: Fields, report: Report) -> bytes | None:

@@ -122,7 +122,7 @@ CHANGED = {
     "alert": {"dedup_by": ["actor.id"], "for": "24h"},
 }  # fmt: skip
 TEST = {
-    "name": "t", "expect": "violation", "missing": ["usage"], "exception": "E", "event": EVENT, "time": "2026-01-01",
+    "name": "t", "expect": "violation", "missing": ["labels"], "exception": "E", "event": EVENT, "time": "2026-01-01",
     "record_time": "2026-01-01T00:00:00Z", "source": "s", "id": "i",
 }  # fmt: skip
 FULL: dict[str, Any] = {
@@ -150,7 +150,7 @@ FULL: dict[str, Any] = {
     "tests/cases.yaml": [
         {
             "name": "n", "event": EVENT, "record_time": "2026-01-01", "source": "s", "id": "i",
-            "expect": [{"time": "2026-01-01", "verdicts": {"a": "ok", "others": "ok"}, "missing": {"a": ["usage"]}}],
+            "expect": [{"time": "2026-01-01", "verdicts": {"a": "ok", "others": "ok"}, "missing": {"a": ["labels"]}}],
         }
     ],
 }  # fmt: skip
