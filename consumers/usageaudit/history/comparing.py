@@ -138,7 +138,8 @@ class Counts:
                 self.policies[policy_id].pairs[pair] += events
                 self.spans[policy_id, pair].append((span, events))
                 continue
-            dimension, value = dimensions[grouping - 1], values[grouping - 1]
+            place = int(grouping) - 1
+            dimension, value = dimensions[place], values[place]
             if dimension == "month":
                 value = f"{value[:4]}-{value[4:]}"
             self.parts[policy_id, dimension, value].pairs[pair] += events

@@ -76,12 +76,21 @@ def _in_span(
 
 
 def explained(
-    store: Store, bundle: Bundle, policy: Policy, some: Sequence[Example], as_of: int | None
-) -> tuple[Example, ...]:
-    """Return examples with what decided them, and which fields of theirs were missing, by a policy."""
-    explainer = PolicyExplainer(policy if as_of is None else always(policy, as_of))
-    events = occurrences(store, [_key(example) for example in some], bundle)
-    return tuple(_explained(explainer, example, events.get(_key(example))) for example in some)
+    store: Store, bundle: Bundle, found: Mapping[str, Sequence[Example]], as_of: int | None
+) -> Mapping[str, Sequence[Example]]:
+    """Return examples with what decided them, and which fields of theirs were missing, by the policies of a bundle.
+
+    Those of policies that it does not have stay as they are.
+    """
+    keys = dict.fromkeys(_key(example) for some in found.values() for example in some)
+    events = occurrences(store, list(keys), bundle)
+    whole = dict(found)
+    for policy in bundle.policies:
+        if policy.id in found:
+            explainer = PolicyExplainer(policy if as_of is None else always(policy, as_of))
+            some = found[policy.id]
+            whole[policy.id] = tuple(_explained(explainer, example, events.get(_key(example))) for example in some)
+    return whole
 
 
 def _key(example: Example) -> Key:

@@ -54,12 +54,8 @@ def found_examples(
     """Return examples of each policy's changes; those of policies that `after` has say why."""
     if most <= 0:
         return {}
-    found = dict(examples(store, {one.policy_id: one for one in compared}, counts, most))
-    for policy_id, some in found.items():
-        policy = after.policy(policy_id)
-        if policy is not None:
-            found[policy_id] = explained(store, after, policy, some, as_of)
-    return found
+    found = examples(store, {one.policy_id: one for one in compared}, counts, most)
+    return explained(store, after, found, as_of)
 
 
 def change(
