@@ -23,7 +23,7 @@ from tests.servers.kafka import Kafka
 from tests.servers.process import free_ports
 from usageaudit.errors import Fenced, StreamUnavailable
 from usageaudit.streams import kafka as kafka_stream
-from usageaudit.streams import kafka_client
+from usageaudit.streams import kafka_client, kafka_connecting
 from usageaudit.streams.opening import create_topic, open_stream
 from usageaudit.streams.port import Batch, BatchLimits, Partition, Record, Stream
 
@@ -475,20 +475,20 @@ def test_a_broker_that_hangs(start_kafka: Callable[[], Kafka], stack: ExitStack)
 
 def test_no_broker_is_said_with_the_likely_causes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where nothing answers, opening fails in bounded time and names the servers and what to look at."""
-    monkeypatch.setattr(kafka_client, "CONNECT_SECONDS", 2.0)
+    monkeypatch.setattr(kafka_connecting, "CONNECT_SECONDS", 2.0)
     (port,) = free_ports(1)
     began = time.monotonic()
     with pytest.raises(StreamUnavailable, match=f"127.0.0.1:{port}.*is it running.*security=PLAINTEXT.*ECONNREFUSED"):
         open_stream(f"kafka://127.0.0.1:{port}")
     assert time.monotonic() - began < 10
-    assert kafka_client.CONNECT_SECONDS < 15
+    assert kafka_connecting.CONNECT_SECONDS < 15
 
 
 def test_wrong_security_and_wrong_password_are_said(
     start_kafka: Callable[..., Kafka], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A login at a port without one, and a wrong password, fail with the setting named and the password kept."""
-    monkeypatch.setattr(kafka_client, "CONNECT_SECONDS", 4.0)
+    monkeypatch.setattr(kafka_connecting, "CONNECT_SECONDS", 4.0)
     kafka = start_kafka(users={"audit": "right"})
     login = "security=SASL_PLAINTEXT&sasl_mechanism=SCRAM-SHA-256&username=audit&password="
     with pytest.raises(StreamUnavailable, match="security=SASL_PLAINTEXT"):

@@ -42,7 +42,8 @@ from kafka.structs import MemberState, OffsetAndMetadata
 from usageaudit.errors import StreamUnavailable
 from usageaudit.streams.client_repairs import make_good
 from usageaudit.streams.fetching import Clients, fetch_faster, record_of
-from usageaudit.streams.kafka_connecting import CONNECT_SECONDS, connecting
+from usageaudit.streams import kafka_connecting
+from usageaudit.streams.kafka_connecting import connecting
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
@@ -305,7 +306,7 @@ def _settings(address: KafkaStreamAddress, group: str, limits: BatchLimits) -> d
         "max_partition_fetch_bytes": min(fetch // 8, LARGEST_SHARE),
         "fetch_max_wait_ms": 100,  # a partition that is resumed waits for the fetch that is under way
         "metadata_max_age_ms": 60_000,  # a recreated topic is noticed that late at the latest
-        "bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000),
+        "bootstrap_timeout_ms": int(kafka_connecting.CONNECT_SECONDS * 1000),
         "reconnect_backoff_max_ms": 5_000,
         "metrics_enabled": False,
     }
@@ -320,7 +321,7 @@ def create_kafka_topic(address: KafkaStreamAddress, partitions: int, replication
     clients = Clients()
     with connecting(address, clients):
         admin: Any = KafkaAdminClient(
-            **address.client_settings(), bootstrap_timeout_ms=int(CONNECT_SECONDS * 1000), kafka_client=clients
+            **address.client_settings(), bootstrap_timeout_ms=int(kafka_connecting.CONNECT_SECONDS * 1000), kafka_client=clients
         )
     try:
         admin.create_topics(

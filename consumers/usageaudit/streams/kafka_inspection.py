@@ -14,7 +14,8 @@ from usageaudit.errors import StreamUnavailable
 from usageaudit.streams.fetching import Clients
 from usageaudit.streams.inspection import Bounds
 from usageaudit.streams.kafka_client import REQUEST_SECONDS
-from usageaudit.streams.kafka_connecting import CONNECT_SECONDS, connecting
+from usageaudit.streams import kafka_connecting
+from usageaudit.streams.kafka_connecting import connecting
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -94,6 +95,6 @@ def _settings(address: KafkaStreamAddress) -> dict[str, Any]:
         "auto_offset_reset": "none",
         "isolation_level": "read_committed",
         "allow_auto_create_topics": False,
-        "bootstrap_timeout_ms": int(CONNECT_SECONDS * 1000),
+        "bootstrap_timeout_ms": int(kafka_connecting.CONNECT_SECONDS * 1000),
         "metrics_enabled": False,
     }
