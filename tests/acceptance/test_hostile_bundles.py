@@ -77,7 +77,9 @@ def _cases() -> dict[str, tuple[str | bytes, str]]:
         "indexes": "labels" + "['a']" * deep + " == 'x'",
         "sums": " + ".join(["1"] * deep) + " == 1",
     }
-    nested = {name: (_policy(text), "nested more than 64 levels deep") for name, text in conditions.items()}
+    nested: dict[str, tuple[str | bytes, str]] = {
+        name: (_policy(text), "nested more than 64 levels deep") for name, text in conditions.items()
+    }
     many = " || ".join(["has(purpose.use_case)"] * 2_500)
     return nested | {
         "no mapping": ("just text", "a policy is a mapping"),

@@ -40,9 +40,9 @@ from kafka.errors import (
 from kafka.structs import MemberState, OffsetAndMetadata
 
 from usageaudit.errors import StreamUnavailable
+from usageaudit.streams import kafka_connecting
 from usageaudit.streams.client_repairs import make_good
 from usageaudit.streams.fetching import Clients, fetch_faster, record_of
-from usageaudit.streams import kafka_connecting
 from usageaudit.streams.kafka_connecting import connecting
 
 if TYPE_CHECKING:
@@ -321,7 +321,9 @@ def create_kafka_topic(address: KafkaStreamAddress, partitions: int, replication
     clients = Clients()
     with connecting(address, clients):
         admin: Any = KafkaAdminClient(
-            **address.client_settings(), bootstrap_timeout_ms=int(kafka_connecting.CONNECT_SECONDS * 1000), kafka_client=clients
+            **address.client_settings(),
+            bootstrap_timeout_ms=int(kafka_connecting.CONNECT_SECONDS * 1000),
+            kafka_client=clients,
         )
     try:
         admin.create_topics(

@@ -11,10 +11,10 @@ from kafka.errors import KafkaError
 from kafka.structs import TopicPartition
 
 from usageaudit.errors import StreamUnavailable
+from usageaudit.streams import kafka_connecting
 from usageaudit.streams.fetching import Clients
 from usageaudit.streams.inspection import Bounds
 from usageaudit.streams.kafka_client import REQUEST_SECONDS
-from usageaudit.streams import kafka_connecting
 from usageaudit.streams.kafka_connecting import connecting
 
 if TYPE_CHECKING:

@@ -108,7 +108,8 @@ def demand(term: Node, *, negated: bool) -> Demand | None:
 
 def some_value(node: Node, demands: list[Demand], effort: Effort) -> bool:
     """Whether a value of a node exists that meets all demands; False is certain."""
-    only = min((found for one in demands if (found := one.values()) is not None), key=len, default=None)
+    values = [found for one in demands if (found := one.values()) is not None]
+    only = min(values, key=len) if values else None
     tried: Iterable[object]
     if isinstance(node, Const):
         tried = (node.value,)
