@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import shutil
 import stat
-import subprocess
 from functools import partial
 from importlib import resources
 from pathlib import Path
@@ -31,7 +29,6 @@ APPROVALS = "approvals.yaml"
 TOP_FILES = (MANIFEST, LISTS, REGISTRY, OVERRIDES, APPROVALS)
 LOCK = "policy.lock"
 FOLDERS = ("policies", "tests")
-_GIT_SECONDS = 5.0
 
 
 def shipped_packs() -> dict[str, Path]:
@@ -170,30 +167,3 @@ def _read(file: Path, label: str, path: str, report: Report) -> str | None:
     except UnicodeDecodeError as error:
         report.error(_place(label, path), f"is not UTF-8: byte {error.start} is {content[error.start]:#04x}")
         return None
-
-
-def git_commit(folder: Path) -> str | None:
-    """Return the commit of the folder's work tree, with `-dirty` where the folder has changes; None outside of git."""
-    git = shutil.which("git")
-    head = _git(git, folder, "rev-parse", "--verify", "HEAD") if git else None
-    if not git or not head:
-        return None
-    # A repository's own configuration could name a program to run on `status`; this one is not ours to trust.
-    changed = _git(git, folder, "-c", "core.fsmonitor=false", "status", "--porcelain", "--", ".")
-    return head.strip() + ("-dirty" if changed is None or changed.strip() else "")
-
-
-def _git(git: str, folder: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(  # noqa: S603  fixed arguments, no shell
-            [git, *arguments],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=_GIT_SECONDS,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
-        return None
-    return done.stdout if done.returncode == 0 else None

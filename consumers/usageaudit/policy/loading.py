@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import orjson
 
 from usageaudit.policy.approvals import read_approvals
+from usageaudit.policy.commits import git_commit
 from usageaudit.policy.doubts import Doubts
 from usageaudit.policy.fields import Fields
-from usageaudit.policy.folders import FOLDERS, MANIFEST, OVERRIDES, git_commit
+from usageaudit.policy.folders import FOLDERS, MANIFEST, OVERRIDES
 from usageaudit.policy.gathering import Gathering
 from usageaudit.policy.merging import merged_lists, merged_registry
 from usageaudit.policy.model import STAGES, Bundle
@@ -62,8 +63,9 @@ def load_bundle(sources: Sequence[str | Path]) -> Bundle:
     names = [gathering.source(source) for source in sources]
     if not gathering.found:
         report.raise_errors()
-    folders = [source for source in sources if str(source) not in gathering.packs]
-    commit = git_commit(Path(folders[0])) if folders else None
+    own = next((at for at, source in enumerate(sources) if str(source) not in gathering.packs), None)
+    name = names[own] if own is not None else None
+    commit = git_commit(Path(sources[own]), gathering.found[name].part.files) if own is not None and name else None
     return assemble(tuple(dict.fromkeys(filter(None, names))), gathering.found, report, commit=commit)
 
 

@@ -422,6 +422,43 @@ def test_commit_of_the_folder_is_known(tmp_path: Path) -> None:
     (folder / "lists.yaml").write_text("x: [a]")
     assert load_bundle([folder]).commit == f"{head}-dirty"
     assert load_bundle(["hygiene"]).commit is None
+    (folder / "lists.yaml").unlink()
+    file = folder / "policies" / "0.yaml"
+    content = file.read_bytes()
+    file.write_bytes(content.replace(b"\n", b"\r\n"))
+    (folder / "README.md").write_text("not of the bundle")
+    assert load_bundle([folder]).commit == head
+    file.write_bytes(content + b"# changed\n")
+    assert load_bundle([folder]).commit == f"{head}-dirty"
+    file.rename(folder / "policies" / "1.yaml")
+    assert load_bundle([folder]).commit == f"{head}-dirty"
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_no_program_of_the_repository_is_run(tmp_path: Path) -> None:
+    """A repository that names programs to run on changed files gets none of them run by loading its policies."""
+    folder = _folder(tmp_path / "b", "b", policy(pack="b"))
+
+    def git(*arguments: str) -> None:
+        identity = ["-c", "user.name=x", "-c", "user.email=x@example.org", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", *identity, *arguments], cwd=folder, capture_output=True, check=True)
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "x")
+    mark = tmp_path / "ran"
+    for name in ("filter.x.clean", "core.fsmonitor", "filter.x.smudge", "core.pager", "diff.external"):
+        git("config", name, f"sh -c 'touch {mark}; cat'")
+    (folder / ".git" / "info" / "attributes").write_text("*.yaml filter=x\n")
+    file = folder / "policies" / "0.yaml"
+    later = file.stat().st_mtime + 10
+    os.utime(file, (later, later))
+    commit = load_bundle([folder]).commit
+    assert commit is not None
+    assert not commit.endswith("-dirty")
+    assert not mark.exists()
+    git("status")
+    assert mark.exists()
 
 
 def test_a_condition_without_revisions_is_the_only_version() -> None:
