@@ -47,7 +47,7 @@ _DRAWN = 100_000
 _BATCH = 50_000
 _DAYS_APART = 36
 """Days between a copy and the next, so that ten copies are spread over a year."""
-REVISED = ("camera-1", "cost-1", "inferred-1", "night-1", "use-1")
+REVISED = ("camera-1", "cost-1", "night-1")
 CHANGE = format_time(parse_time(DAY) - 100 * 86_400_000_000)
 _PARTITION = Partition("bench", "usage-events", 0)
 
@@ -110,7 +110,7 @@ def _child(step: str, folder: Path, events: int, repeat: int) -> bytes:
 
 
 def bundles(folder: Path) -> tuple[Bundle, Bundle]:
-    """Return the fifty policies, and the same with a second revision of five of them; written where they are not."""
+    """Return the fifty policies, and the same with a second revision of three of them; written where they are not."""
     old, new = folder / "bundle", folder / "revised"
     if not old.exists():
         write_bundle(old, policies())

@@ -148,7 +148,7 @@ _HISTORY: Mapping[str, str] = {
     "scan": "reading the same columns",
     "against": "back-test of 50 policies against 50",
     "recorded": "back-test of 50 policies against the record",
-    "affected": "report affected, 5 of 50 policies revised",
+    "affected": "report affected, 3 of 50 policies revised",
 }
 MOST_MEMORY = 1024**3
 MOST_OF_A_BACKTEST = 1 / 3

@@ -18,7 +18,7 @@ from usageaudit.stores.port import Limits
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
-    from usageaudit.history.spans import Period, Span
+    from usageaudit.history.spans import Span
     from usageaudit.policy import Bundle
     from usageaudit.policy.sql import Columns
     from usageaudit.stores.port import Rows, Store
@@ -96,14 +96,14 @@ def groups(compared: Iterable[Compared]) -> Iterator[list[Compared]]:
         yield group
 
 
-def numbered(group: Sequence[Compared], period: Period, columns: Iterable[str]) -> str:
-    """Return the SELECT of the events of a period: columns, and a number for each policy of a group, in an array.
+def numbered(group: Sequence[Compared], rows: str, columns: Iterable[str]) -> str:
+    """Return the SELECT of the rows of a condition: columns, and a number for each policy of a group, in an array.
 
     Few rows list any policy, so that only of those it is looked up which.
     """
     listed = "".join(f"{column}, " for column in columns)
     array = ", ".join(one.pair(place) for place, one in enumerate(group))
-    from_ledger = f"FROM ledger WHERE {period.accepted}"
+    from_ledger = f"FROM ledger WHERE {rows}"
     if all(one.before is not None for one in group):
         return f"SELECT {listed}[{array}] AS numbers {from_ledger}"
     names = ", ".join(literal(one.policy_id) if one.before is None else "''" for one in group)
@@ -116,10 +116,10 @@ def numbered(group: Sequence[Compared], period: Period, columns: Iterable[str]) 
     )
 
 
-def unfolded(group: Sequence[Compared], period: Period, columns: Iterable[str], wanted: str) -> str:
+def unfolded(group: Sequence[Compared], rows: str, columns: Iterable[str], wanted: str) -> str:
     """Return the SELECT of rows and numbers, one for each policy for which `wanted`, over `n`, is true of a number."""
-    rows = numbered(group, period, columns)
-    return f"SELECT * EXCEPT numbers, arrayJoin(arrayFilter(n -> {wanted}, numbers)) AS number FROM ({rows})"
+    inner = numbered(group, rows, columns)
+    return f"SELECT * EXCEPT numbers, arrayJoin(arrayFilter(n -> {wanted}, numbers)) AS number FROM ({inner})"
 
 
 @dataclass(slots=True)
@@ -153,8 +153,6 @@ def count(store: Store, group: Sequence[Compared], span: Span, dimensions: Seque
     grouping = " + ".join(f"{place} * (1 - grouping({name}))" for place, name in enumerate(names, 1))
     values = "".join(f", toString({name})" for name in names)
     high = f"{_RECORDABLE * 8 | _RECORDABLE}"
-    sql = (
-        f"SELECT number, count(), toUInt8({grouping}){values} "
-        f"FROM ({unfolded(group, span.period, columns, f'bitAnd(n, {high}) != 0')}) GROUP BY GROUPING SETS ({sets})"
-    )
+    rows = unfolded(group, span.period.accepted, columns, f"bitAnd(n, {high}) != 0")
+    sql = f"SELECT number, count(), toUInt8({grouping}){values} FROM ({rows}) GROUP BY GROUPING SETS ({sets})"
     return store.query(sql, None, LIMITS)

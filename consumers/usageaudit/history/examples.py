@@ -63,7 +63,15 @@ def _in_span(
     store: Store, group: Sequence[Compared], span: Span, pairs: Collection[Pair], most: int
 ) -> Iterator[tuple[str, Example]]:
     numbers = [64 * place + pair for place, one in enumerate(group) for name, pair in pairs if name == one.policy_id]
-    rows = unfolded(group, span.period, _WHO, f"n IN ({', '.join(map(str, numbers))})")
+    wanted, accepted = f"n IN ({', '.join(map(str, numbers))})", span.period.accepted
+    # The times first, without who it was: those few rows are then found by their time.
+    early = unfolded(group, accepted, ("event_time",), wanted)
+    sql = f"SELECT toUnixTimestamp64Micro(event_time) FROM ({early}) ORDER BY event_time LIMIT {most} BY number"
+    times = {int(time) for (time,) in store.query(sql, None, LIMITS).rows}
+    if not times:
+        return
+    at = ", ".join(f"fromUnixTimestamp64Micro({time}, 'UTC')" for time in sorted(times))
+    rows = unfolded(group, f"{accepted} AND event_time IN ({at})", _WHO, wanted)
     sql = (
         f"SELECT number, toUnixTimestamp64Micro(event_time), {', '.join(_WHO[1:])} FROM ({rows}) "
         f"ORDER BY event_time, event_source, event_id LIMIT {most} BY number"

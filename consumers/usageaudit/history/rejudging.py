@@ -215,10 +215,11 @@ def _differing(group: Sequence[Compared], span: Span, *, seen: bool) -> str:
     Of an event that was rejudged before these are all policies: what differs depends on the findings then.
     """
     was_seen = f"{_SEEN} WHERE {_found_in(span)})" if seen else "0"
+    columns = ("event_time", *_COLUMNS, "violated_version", f"{was_seen} AS seen")
     return (
         f"SELECT arrayFilter(n -> seen OR bitAnd(n, 63) IN ({_DIFFERING}), numbers) AS kept, "
         f"toUnixTimestamp64Micro(event_time), {', '.join(_COLUMNS)}, violated, violated_version "
-        f"FROM ({numbered(group, span.period, ('event_time', *_COLUMNS, 'violated_version', f'{was_seen} AS seen'))}) "
+        f"FROM ({numbered(group, span.period.accepted, columns)}) "
         "WHERE notEmpty(kept) ORDER BY event_time, event_source, event_id"
     )
 

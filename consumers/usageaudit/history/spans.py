@@ -48,13 +48,21 @@ def spans(store: Store, period: Period, events: int) -> tuple[Span, ...]:
     """
     sql = (
         "SELECT toUnixTimestamp(toStartOfHour(event_time)) AS hour, count() "
-        f"FROM ledger WHERE {period.accepted} GROUP BY hour ORDER BY hour"
+        f"FROM ledger WHERE {_hours(period)} GROUP BY toStartOfHour(event_time) ORDER BY hour"
     )
     hours = (
         Span(Period(max(int(hour) * _SECOND, period.start), min(int(hour) * _SECOND + _HOUR, period.end)), int(count))
         for hour, count in store.execute(sql).rows
     )
     return tuple(_pieces(hours, events))
+
+
+def _hours(period: Period) -> str:
+    """Return the condition of a period, of whole hours in the form that the ledger's aggregates are found by."""
+    if period.start % _HOUR or period.end % _HOUR:
+        return period.accepted
+    start, end = (f"toDateTime({at // _SECOND}, 'UTC')" for at in (period.start, period.end))
+    return f"status = 'accepted' AND toStartOfHour(event_time) >= {start} AND toStartOfHour(event_time) < {end}"
 
 
 def _pieces(hours: Iterable[Span], most: int) -> Iterator[Span]:

@@ -85,7 +85,7 @@ def _add(
     flags = [f"{sql} AS {places[name]}" for name, sql in missing.items()]
     after, before = f"bitAnd(n, 7) = {_INDETERMINATE}", f"bitAnd(intDiv(n, 8), 7) != {_INDETERMINATE}"
     sums = ", ".join(f"sum({place})" for place in places.values())
-    rows = unfolded(group, span.period, flags, f"{after} AND {before}")
+    rows = unfolded(group, span.period.accepted, flags, f"{after} AND {before}")
     for number, *counts in store.query(f"SELECT number, {sums} FROM ({rows}) GROUP BY number", None, LIMITS).rows:
         policy_id = group[number // 64].policy_id
         for name, events in zip(places, counts, strict=True):
