@@ -346,6 +346,33 @@ def test_two_who_rejudge_at_once_find_the_same(store: Store) -> None:
     assert [one.violations for one in again] == [0]
 
 
+HOSTILE = ("'", "\\", "\\'", "{id:String}", "a\nb", "\x01", "é😀\u202e", "--", "/*", "`", '"', "%s", "\u2028")
+
+
+def test_any_source_and_id_comes_through(store: Store) -> None:
+    """Quotes, backslashes, braces and control characters of an event reach examples and findings as they are."""
+    made = [
+        structured(
+            n,
+            {**MINIMAL, "purpose": {"use_case": "x"}, "actor": {"id": text, "organization": text}},
+            id=f"{text}#",
+            source=f"//{n}",
+        )
+        for n, text in enumerate(HOSTILE)
+    ]
+    forget(store)
+    record(store, bundle_of(policy("has(labels)")), made)
+    new = bundle_of(policy('purpose.use_case == "x"', message="{actor.organization}", evidence=["actor.id"]))
+    [one] = backtest(store, new, None, ALL, progress=no_progress, most_examples=50).policies
+    assert {example.event_id for example in one.examples} == {f"{text}#" for text in HOSTILE}
+    assert all(example.deciding for example in one.examples)
+    assert set(one.parts["organization"]) == set(HOSTILE)
+    rejudge(store, new, ALL, loaded_by="me", progress=no_progress)
+    rows = store.execute("SELECT event_id, message, actor_id, actor_organization, evidence FROM violations").rows
+    assert {row[0]: row[1:4] for row in rows} == {f"{text}#": (text, text, text) for text in HOSTILE}
+    assert {json.loads(row[4])["actor.id"] for row in rows} == set(HOSTILE)
+
+
 def test_violations_of_rows_and_findings_are_filtered_alike(store: Store) -> None:
     """A filter by any value that a column of `violations` has is answered, for rows of events and of findings."""
     made = [use_of(n, "x") for n in range(2)]
