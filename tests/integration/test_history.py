@@ -16,6 +16,7 @@ from tests.strategies import MINIMAL
 from tests.unit.policy.bundles import TIME, bundle_of, policy
 from tests.unit.policy.conditions import HOUR, Random
 from usageaudit.cloudevents import decode
+from usageaudit.errors import QueryError
 from usageaudit.events.times import format_time
 from usageaudit.history import Period, affected, backtest, comparing, rejudge, spans
 from usageaudit.history.counting import IGNORED, NAMES, codes_of, effect_of
@@ -344,6 +345,21 @@ def test_two_who_rejudge_at_once_find_the_same(store: Store) -> None:
     assert store.execute(hourly).rows == [("test/a", "shadow", 4)]
     again = rejudge(store, new, ALL, loaded_by="me", progress=no_progress)
     assert [one.violations for one in again] == [0]
+
+
+def test_statements_may_be_longer_than_people_type(store: Store) -> None:
+    """A list of many entries makes SQL that is longer than the engine takes from people; it is answered all the same."""
+    entries = json.dumps([f"use case number {number}" for number in range(20_000)] + ["x"])
+    made = [use_of(n, "x") for n in range(3)]
+    forget(store)
+    record(store, bundle_of(policy("has(labels)")), made)
+    new = bundle_of(policy("purpose.use_case in lists.many"), lists=f"many: {entries}")
+    with pytest.raises(QueryError, match=r"(?i)syntax|max_query_size"):
+        store.query("SELECT 1 IN (" + ", ".join(map(str, range(60_000))) + ")")
+    [one] = backtest(store, new, None, ALL, progress=no_progress).policies
+    assert one.all["added"] == 3
+    [outcome] = rejudge(store, new, ALL, loaded_by="me", progress=no_progress)
+    assert outcome.violations == 3
 
 
 HOSTILE = ("'", "\\", "\\'", "{id:String}", "a\nb", "\x01", "é😀\u202e", "--", "/*", "`", '"', "%s", "\u2028")
