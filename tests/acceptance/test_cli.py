@@ -213,8 +213,9 @@ def test_all_sources_of_sql_are_taken(pair: Pair) -> None:
 
 
 def test_verify_finds_what_is_missing(embedded: Pair) -> None:
-    """A record that is gone is found as missing, and every format for programs has the same fields."""
+    """What is gone is found as missing, formats for programs agree, and a store without tables says what to do."""
     embedded.run("publish", "-", text=_lines(*(_event(number) for number in range(5))))
+    assert "run `usageaudit migrate`" in _stderr(embedded, "verify", "--wait", "0", code=2)
     embedded.run("migrate")
     assert "not_recorded_yet" in _stderr(embedded, "verify", "--wait", "0", code=1)
     embedded.consume()

@@ -54,7 +54,7 @@ def verify(
     rows of the last day again in SQL, each by the bundle that judged it. What is wrong is said on standard error, and
     the exit code is 1. What can no longer be told, no_longer_known, is said there, too, and changes no exit code.
     """
-    from usageaudit.cli.access import reading
+    from usageaudit.cli.access import explaining_missing_tables, reading
     from usageaudit.cli.progress import progress
     from usageaudit.integrity import check_verdicts
     from usageaudit.integrity import verify as check
@@ -64,7 +64,7 @@ def verify(
     settings = settings_of(context, stream=stream, store=store)
     looked_at = inspect(settings.stream)
     try:
-        with reading(settings) as opened:
+        with reading(settings) as opened, explaining_missing_tables(opened):
             found = check(opened, looked_at, wait)
             if verdicts:
                 with progress("rows judged again") as advance:
