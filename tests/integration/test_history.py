@@ -348,7 +348,7 @@ def test_two_who_rejudge_at_once_find_the_same(store: Store) -> None:
 
 
 def test_statements_may_be_longer_than_people_type(store: Store) -> None:
-    """A list of many entries makes SQL that is longer than the engine takes from people; it is answered all the same."""
+    """A list of many entries makes SQL that is longer than the engine takes from people, and it is answered."""
     entries = json.dumps([f"use case number {number}" for number in range(20_000)] + ["x"])
     made = [use_of(n, "x") for n in range(3)]
     forget(store)
@@ -419,7 +419,17 @@ def test_a_recorded_violation_is_not_found_again(store: Store) -> None:
     assert store.execute("SELECT count() FROM violations").rows == [(2,)]
 
 
-def test_judge_and_sql_have_to_agree_before_anything_is_recorded(store: Store) -> None:
+def test_sql_and_judge_have_to_agree_before_anything_is_recorded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Negative control: where SQL says a violation and the stream's judge does not, the run ends, without a finding."""
+    forget(store)
+    record(store, bundle_of(policy("has(labels)")), [use_of(0, "x")])
+    monkeypatch.setattr("usageaudit.history.rejudging.verdicts", lambda *_: {"test/a": str(CODES["violation"])})
+    with pytest.raises(QueryError, match="SQL says violation of //tests e0"):
+        rejudge(store, bundle_of(policy("has(labels)")), ALL, loaded_by="me", progress=no_progress)
+    assert store.execute("SELECT count() FROM findings_log").rows == [(0,)]
+
+
+def test_a_finding_says_what_the_stream_would_have_recorded(store: Store) -> None:
     """The message, evidence and missing fields of a finding are what the stream's judge would have recorded."""
     made = [use_of(0, "x")]
     forget(store)

@@ -114,10 +114,11 @@ _COLUMNS = (
     ("added", "added"),
     ("removed", "removed"),
     ("violations_after", "after"),
-    ("now_indeterminate", "newly undecided"),
-    ("no_longer_indeterminate", "no longer"),
     ("indeterminate_after", "undecided"),
+    ("now_indeterminate", "newly"),
+    ("no_longer_indeterminate", "no longer"),
 )
+"""Figures and their short headings, which fit beside a name in 80 columns; the undecided are those after."""
 _MORE = (("now_exempted", "now exempted"), ("no_longer_exempted", "not exempted"), ("ignored", "ignored"))
 
 
