@@ -1,11 +1,24 @@
-"""Doubts about a condition that has no errors: it is always or never true, or a missing field makes it unknown."""
+"""Doubts about a condition that has no errors: it is never true, or never false, or a missing field makes it unknown."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from usageaudit.policy.language.diagnostics import at
-from usageaudit.policy.language.tree import Call, Const, Field, Has, Member, Named, Possible, Quantified, children, walk
+from usageaudit.policy.language.signatures import Strict
+from usageaudit.policy.language.tree import (
+    Call,
+    Const,
+    Element,
+    Field,
+    Has,
+    Member,
+    Named,
+    Possible,
+    Quantified,
+    children,
+    walk,
+)
 from usageaudit.policy.language.types import BOOL
 from usageaudit.policy.language.unparse import quote
 
@@ -51,9 +64,36 @@ def _settled(node: Node, possible: Possibilities) -> tuple[bool, list[Diagnostic
         warnings.extend(found)
     if node.type != BOOL or told or possible.of(node) == Possible():
         return told, warnings
-    always = possible.of(node).true
-    hint = _reason(node)
-    return True, [*warnings, at(node.span, "warning", f"this is {'always' if always else 'never'} true", hint)]
+    return True, [*warnings, at(node.span, "warning", _said(node, possible), _reason(node))]
+
+
+def _said(node: Node, possible: Possibilities) -> str:
+    """Return what is told of a truth that is settled: one that is never false may still be unknown."""
+    if not possible.of(node).true:
+        return "this is never true"
+    return "this is always true" if _known(node, possible) else "this is true wherever it is known"
+
+
+def _known(node: Node, possible: Possibilities) -> bool:
+    """Whether a value is known for every event; False where that is not plain."""
+    match node:
+        case Const() | Has() | Element():
+            return True
+        case Field(required=required) | Member(required=required):
+            return required
+        case Call(operator=row, arguments=arguments) if row.name in ("&&", "||"):
+            decided = (_decides(one, row.name, possible) and _known(one, possible) for one in arguments)
+            return any(decided) or all(_known(one, possible) for one in arguments)
+        case Call(operator=row) if isinstance(row.python, Strict) and row.python.partial:
+            return False
+        case _:
+            return all(_known(one, possible) for one in children(node))
+
+
+def _decides(operand: Node, name: str, possible: Possibilities) -> bool:
+    """Whether an operand, where it is known, settles `&&` or `||` whatever the others are."""
+    found = possible.of(operand)
+    return not (found.false if name == "||" else found.true)
 
 
 def _reason(node: Node) -> str:
@@ -90,8 +130,16 @@ def _absence(node: Node) -> str:
 
 
 def _unguarded(root: Node) -> Iterator[Diagnostic]:
-    """Yield a warning for each negative test of a field that may be missing, unless has() tests for that somewhere."""
-    guarded = {path_read(leaf) for node in walk(root) if isinstance(node, Has) for leaf in node.leaves}
+    """Yield a warning for each negative test of a field that may be missing, unless has() tests for that somewhere.
+
+    That an object is there does not say which of its fields are, unless it has only one.
+    """
+    guarded = {
+        path_read(leaf)
+        for node in walk(root)
+        if isinstance(node, Has) and len(node.leaves) == 1
+        for leaf in node.leaves
+    }
     for leaf, span in _negative(root, root.span, negated=False):
         for node in _direct(leaf):
             if _optional(node) and path_read(node) not in guarded:

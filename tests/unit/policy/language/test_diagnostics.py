@@ -185,7 +185,12 @@ WARNINGS = [
     ("text.id in lists.words && text.id == 'zz'", "this is never true", ""),
     ("text.id in []", "this is never true", ""),
     ("event.time.getMonth() == 12", "this is never true", "getMonth() gives 0 to 11"),
-    ("event.time.getHours('Europe/Paris') < 24", "this is always true", "0 to 23"),
+    ("event.time.getHours() < 24", "this is always true", "0 to 23"),
+    ("event.time.getHours('Europe/Paris') < 24", "this is true wherever it is known", "0 to 23"),
+    ("has(text.a) || text.a == 'a'", "this is true wherever it is known", ""),
+    ("text.a == text.a", "this is true wherever it is known", ""),
+    ("text.id == text.id || truth.p", "this is always true", ""),
+    ("list.words.all(w, w != 'a' || w != 'b')", "true", "did you mean &&?"),
     ("size(text.id) < 0", "this is never true", ""),
     ("text.id == text.id", "this is always true", ""),
     ("text.id < text.id", "this is never true", ""),
@@ -208,6 +213,8 @@ WARNINGS = [
     ("list.items.exists(s, s.word != 'a')", "s.word may be missing", ""),
     ("!list.words.exists(w, w == 'a')", "list.words may be missing", ""),
     ("record.time != event.time", "record.time may be missing", ""),
+    ("!truth.p && has(truth)", "truth.p may be missing", "has(truth.p)"),
+    ("!has(text) || text.a != 'a'", "text.a may be missing", "has(text.a)"),
 ]
 
 
@@ -248,14 +255,15 @@ def test_a_sound_condition_is_not_warned_of(text: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(RANDOM, st.integers(1, 4))
 def test_always_and_never_are_certain(rnd: random.Random, depth: int) -> None:
-    """A condition that is said to be never true is true for no event, and one always true is false for none."""
+    """What is said to be never true is true for no event, always true for every one, true where known false for none."""
     text = Generator(rnd).of(BOOL, depth)
     said = {d.message for d in condition(text).warnings if d.column == 1 and d.width == len(text)}
     tree = parse(text, origin=Origin("reference")).tree
     for _ in range(10):
         truth = Evaluator(SCHEMA, LISTS, event(rnd)).eval(tree)
         assert truth is not True or "this is never true" not in said
-        assert truth is not False or "this is always true" not in said
+        assert truth is True or "this is always true" not in said
+        assert truth is not False or "this is true wherever it is known" not in said
 
 
 def test_a_sub_condition_is_checked_where_it_is_defined() -> None:
