@@ -1,4 +1,4 @@
-"""Doubts about a condition that has no errors: it is never true, or never false, or a missing field makes it unknown."""
+"""Doubts about a condition without errors: it is never true, or never false, or a missing field makes it unknown."""
 
 from __future__ import annotations
 

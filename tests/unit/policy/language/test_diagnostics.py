@@ -255,7 +255,7 @@ def test_a_sound_condition_is_not_warned_of(text: str) -> None:
 @settings(max_examples=300, deadline=None)
 @given(RANDOM, st.integers(1, 4))
 def test_always_and_never_are_certain(rnd: random.Random, depth: int) -> None:
-    """What is said to be never true is true for no event, always true for every one, true where known false for none."""
+    """Never true is true for no event, always true for every one, and true wherever it is known false for none."""
     text = Generator(rnd).of(BOOL, depth)
     said = {d.message for d in condition(text).warnings if d.column == 1 and d.width == len(text)}
     tree = parse(text, origin=Origin("reference")).tree
