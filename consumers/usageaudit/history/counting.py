@@ -18,6 +18,7 @@ Effect = Literal["violation", "cleared", "notice"]
 NAMES: Mapping[int, str] = {**{code: verdict for verdict, code in CODES.items()}, IGNORED: "ignored"}
 _INDETERMINATE, _EXEMPTED, _VIOLATION = CODES["indeterminate"], CODES["exempted"], CODES["violation"]
 
+_NOTHING_FOUND = (CODES["not_applicable"], CODES["ok"])
 CODE_OF: Mapping[type | None, int] = {Violation: _VIOLATION, Exemption: _EXEMPTED, Indeterminate: _INDETERMINATE}
 """The codes of what the judge records."""
 
@@ -38,18 +39,21 @@ def changes(pair: int) -> bool:
     return before != after
 
 
-def effect_of(before: int, after: int) -> Effect | None:
-    """Return what a rejudged verdict is: a violation, one that is cleared, or worth a notice; None for no finding.
+def effect_of(before: int, after: int, *, listed: bool = False) -> Effect | None:
+    """Return what a rejudged verdict is: a violation, something cleared, or worth a notice; None for no finding.
 
-    Worth a notice is what can no longer be decided, and what would be a violation but for an exception.
+    Worth a notice is what can no longer be decided, what would be a violation but for an exception, and a violation
+    that is one again: it is `listed` already, by the event's row or by an earlier finding, and is counted once.
     """
     if after == _VIOLATION != before:
-        return "violation"
+        return "notice" if listed else "violation"
     if after == _INDETERMINATE != before:
         return "notice"
     if before == _VIOLATION != after:
         return "cleared"
-    return "notice" if after == _EXEMPTED != before else None
+    if after == _EXEMPTED != before:
+        return "notice"
+    return "cleared" if before in (_INDETERMINATE, _EXEMPTED) and after in _NOTHING_FOUND else None
 
 
 def verdict_of(code: int) -> str:

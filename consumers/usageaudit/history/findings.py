@@ -76,6 +76,7 @@ class Replacement:
     """Codes of the verdicts before and after; `replaced` is the finding, or else the bundle, that said what was before.
 
     `old_bundle` is its bundle, `old_version` the version of a violation that the event's row has, 0 without one.
+    `listed` tells whether a violation by the version that judges now is listed already, by the row or by a finding.
     """
 
     before: int
@@ -83,11 +84,12 @@ class Replacement:
     replaced: str
     old_bundle: str
     old_version: int
+    listed: bool
 
     @property
     def effect(self) -> Effect | None:
         """The effect of the finding, None where it is worth none."""
-        return effect_of(self.before, self.after)
+        return effect_of(self.before, self.after, listed=self.listed)
 
 
 @dataclass(frozen=True, slots=True)

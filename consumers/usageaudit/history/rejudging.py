@@ -20,6 +20,7 @@ from usageaudit.policy import compile_judge
 from usageaudit.policy.approvals import recorded as approvals_of
 from usageaudit.policy.model import JUDGED
 from usageaudit.policy.sql import ledger_columns
+from usageaudit.policy.sql.judging import CODES
 from usageaudit.stores.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -38,11 +39,14 @@ SPAN_EVENTS = 50_000
 _AT_ONCE = 1_000
 """Events whose records are held at once."""
 _DIFFERING = ", ".join(str(pair_of(b, a)) for b in NAMES for a in NAMES if effect_of(b, a))
+_CODES = {name: code for code, name in NAMES.items()}
 _EARLIER = """SELECT toUnixTimestamp64Micro(time), source, id, policy,
-    argMax(said, (first, finding_id)), argMax(finding_id, (first, finding_id)), argMax(by, (first, finding_id))
+    argMax(said, (first, finding_id)), argMax(finding_id, (first, finding_id)), argMax(by, (first, finding_id)),
+    groupUniqArrayIf(version, what = 'violation')
 FROM (
     SELECT finding_id, min(created) AS first, any(window_end) AS time, any(event_refs[1].1) AS source,
-        any(event_refs[1].2) AS id, any(policy_id) AS policy, any(verdict) AS said, any(bundle) AS by
+        any(event_refs[1].2) AS id, any(policy_id) AS policy, any(verdict) AS said, any(bundle) AS by,
+        any(effect) AS what, any(policy_version) AS version
     FROM findings_log WHERE {found} GROUP BY finding_id
 ) GROUP BY time, source, id, policy"""
 _FOUND_IN = "kind = 'rejudged' AND window_end >= {start} AND window_end < {end}"
@@ -66,11 +70,15 @@ class Outcome:
 
 
 class _Earlier(NamedTuple):
-    """The verdict of the last rejudged finding about an event and a policy, its id and the bundle that judged so."""
+    """The verdict of the last rejudged finding about an event and a policy, its id and the bundle that judged so.
+
+    `versions` are those of the policy by which findings of any time list the event as a violation.
+    """
 
     verdict: str
     finding_id: str
     bundle: str
+    versions: Sequence[int]
 
 
 class _Difference(NamedTuple):
@@ -159,15 +167,29 @@ class _Work:
         ).rows:
             key, listed = (int(time), source, event_id), dict(zip(violated, versions, strict=True))
             event = Event(key, *who)
-            some = [
-                _difference(
-                    group[n // 64].policy_id, n % 64, bundle, earlier.get((key, group[n // 64].policy_id)), listed
-                )
-                for n in numbers
-            ]
+            some = [self._difference(key, group[n // 64].policy_id, n % 64, bundle, earlier, listed) for n in numbers]
             if some := [one for one in some if one.change.effect]:
                 found[key] = (event, some)
         return found
+
+    def _difference(
+        self,
+        key: Key,
+        policy_id: str,
+        pair: int,
+        bundle: str,
+        earlier: Mapping[tuple[Key, str], _Earlier],
+        violated: Mapping[str, int],
+    ) -> _Difference:
+        before, after = codes_of(pair)
+        policy = self._new.policy(policy_id)
+        revision = policy.revision_at(key[0]) if policy else None
+        version, now = violated.get(policy_id, 0), revision.version if revision else None
+        if (last := earlier.get((key, policy_id))) is None:
+            return _Difference(policy_id, Replacement(before, after, bundle, bundle, version, listed=version == now))
+        listed = now == version or now in last.versions
+        said = _CODES.get(last.verdict, CODES["ok"])
+        return _Difference(policy_id, Replacement(said, after, last.finding_id, last.bundle, version, listed=listed))
 
     def _append(self, differences: Mapping[Key, tuple[Event, list[_Difference]]]) -> None:
         self._keep()
@@ -222,15 +244,3 @@ def _differing(group: Sequence[Compared], span: Span, *, seen: bool) -> str:
         f"FROM ({numbered(group, span.period.accepted, columns)}) "
         "WHERE notEmpty(kept) ORDER BY event_time, event_source, event_id"
     )
-
-
-def _difference(
-    policy_id: str, pair: int, bundle: str, earlier: _Earlier | None, violated: Mapping[str, int]
-) -> _Difference:
-    before, after = codes_of(pair)
-    version = violated.get(policy_id, 0)
-    if earlier is None:
-        return _Difference(policy_id, Replacement(before, after, bundle, bundle, version))
-    codes = {name: code for code, name in NAMES.items()}
-    change = Replacement(codes.get(earlier.verdict, 1), after, earlier.finding_id, earlier.bundle, version)
-    return _Difference(policy_id, change)
