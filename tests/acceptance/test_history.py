@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import signal
 import subprocess
 from collections import Counter
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -141,6 +144,36 @@ def test_a_backtest_says_what_was_not_recorded(recorded: Pair, strict: str) -> N
     write(recorded.folder / "strict", {"policies/a.yaml": draft.replace('"draft"', '"retired"')})
     assert [one["violations_after"] for one in _objects(recorded.run("policy", "backtest", strict))] == [0]
     assert recorded.query(written) == before
+
+
+def test_a_reviewer_reads_a_report(recorded: Pair, strict: str) -> None:
+    """On a terminal of 80 columns the report is text: a table of policies, where something changes, and examples."""
+    shown = _on_a_terminal(recorded, "policy", "backtest", strict)
+    assert "3 events from 2024-05-02 to 2024-05-02, 1 policy" in shown
+    [figures] = [line.split() for line in shown.splitlines() if line.startswith("strict/a ")]
+    assert figures == ["strict/a", "0", "1", "0", "1", "1", "1", "0"]
+    assert "of the 1 newly undecided, so many did not say: purpose.use_case (1)" in shown
+    assert "ok → violation: 2024-05-02T10:00:00Z //history e1" in shown
+    assert '    decided by purpose.use_case == "x"' in shown
+    assert "    did not say purpose.use_case" in shown
+    assert "nothing changes" in _on_a_terminal(recorded, "policy", "backtest", strict, "--against", strict)
+
+
+def _on_a_terminal(pair: Pair, *arguments: str) -> str:
+    """Return what a command writes where standard output is a terminal of 80 columns."""
+    ours, theirs = pty.openpty()
+    try:
+        environment = {**pair.environment, "COLUMNS": "80", "NO_COLOR": "1"}
+        run = subprocess.Popen([COMMAND, *arguments], env=environment, cwd=pair.folder, stdout=theirs)
+        os.close(theirs)
+        shown = bytearray()
+        with suppress(OSError):  # what a terminal says when the other end hangs up
+            while piece := os.read(ours, 65_536):
+                shown += piece
+        assert run.wait(60) == 0
+    finally:
+        os.close(ours)
+    return shown.decode().replace("\r\n", "\n")
 
 
 def test_a_revision_of_next_year_is_tried_on_this_one(recorded: Pair, strict: str) -> None:
