@@ -23,6 +23,7 @@ _LISTED = 30
 """How many known names a hint lists."""
 _INT = re.compile(r"[-+]?(0|[1-9][0-9]{0,18})", re.ASCII)
 _FLOAT = re.compile(r"[-+]?[0-9]+(\.[0-9]+)?([eE][-+]?[0-9]{1,3})?", re.ASCII)
+_SHORT_FLOAT = re.compile(r"([-+]?[0-9]+)(?:\.([0-9]*))?[eE]([-+]?)([0-9]{1,3})", re.ASCII)
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _DURATION = re.compile(r"(?:(\d{1,6})d)?(?:(\d{1,6})h)?(?:(\d{1,6})m)?(?:(\d{1,8})s)?", re.ASCII)
 _MEANT = {
@@ -185,6 +186,16 @@ def number_of(node: Node, name: str, report: Report) -> Number | None:
         return None
     report.error(node.place, f"{name} is a number")
     return None
+
+
+def as_number(node: Node) -> str:
+    """Return how to write a number that YAML 1.1 takes for a text, such as 1e-9; an empty string for anything else."""
+    plain = isinstance(node, Scalar) and node.tag == "str" and not node.style
+    found = _SHORT_FLOAT.fullmatch(node.text) if isinstance(node, Scalar) and plain else None
+    if found is None:
+        return ""
+    digits, fraction, sign, exponent = found.groups()
+    return f"{digits}.{fraction or '0'}e{sign or '+'}{exponent}"
 
 
 def json_of(node: Node, report: Report) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from usageaudit.policy.fields import Fields, number_of, texts_of
+from usageaudit.policy.fields import Fields, as_number, number_of, texts_of
 from usageaudit.policy.folders import LISTS, REGISTRY
 from usageaudit.policy.model import RegistryEntry
 from usageaudit.policy.shapes import APPLICATION, WORD
@@ -13,6 +13,7 @@ from usageaudit.policy.yamltree import Mapping, Scalar, Sequence
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from usageaudit.policy.fields import Number
     from usageaudit.policy.gathering import Loaded
     from usageaudit.policy.model import ListValues
     from usageaudit.policy.report import Report
@@ -59,12 +60,28 @@ def _list_values(key: Scalar, node: Node, report: Report) -> ListValues:
     if not isinstance(node, Sequence):
         report.error(node.place, f"lists.{key.text[:60]} is a list of texts or of numbers")
         return ()
-    numbers = node.items and all(isinstance(item, Scalar) and item.tag in ("int", "float") for item in node.items)
-    if not numbers:
-        return tuple(scalar.text for scalar in texts_of(node.items, f"lists.{key.text[:60]}", report))
-    found = [number_of(item, "an entry", report) for item in node.items]
-    values = [value for value in found if value is not None]
-    return tuple(map(float, values)) if any(isinstance(value, float) for value in values) else tuple(values)
+    name = f"lists.{key.text[:60]}"
+    if not _of_numbers(node.items):
+        return tuple(scalar.text for scalar in texts_of(node.items, name, report))
+    values = tuple(value for value in (_number(item, name, report) for item in node.items) if value is not None)
+    return tuple(map(float, values)) if any(isinstance(value, float) for value in values) else values
+
+
+def _of_numbers(items: tuple[Node, ...]) -> bool:
+    """Whether a list is one of numbers: as its first entry is one, or is meant as one and stands beside others."""
+    numbers = [isinstance(item, Scalar) and item.tag in ("int", "float") for item in items]
+    return any(numbers) and (numbers[0] or bool(as_number(items[0])))
+
+
+def _number(item: Node, name: str, report: Report) -> Number | None:
+    """Return an entry of a list of numbers; None, and reported, for one that is no number."""
+    if isinstance(item, Scalar) and item.tag not in ("int", "float"):
+        meant = as_number(item)
+        hint = f"a number is written {meant}" if meant else "put all entries in quotes for a list of texts"
+        read = "is a text to YAML" if meant else "is none"
+        report.error(item.place, f"{name} is a list of numbers, and {item.text[:60] or 'nothing'} {read}", hint)
+        return None
+    return number_of(item, f"an entry of {name}", report)
 
 
 def merged_registry(parts: Iterable[Loaded], report: Report) -> dict[str, RegistryEntry]:

@@ -197,6 +197,35 @@ def test_broken_list_file_does_not_make_its_lists_unknown() -> None:
     assert "unknown list" not in text
 
 
+@pytest.mark.parametrize(
+    ("entries", "column", "message"),
+    [
+        ("[0.1, 1e-9]", 10, "lists.k is a list of numbers, and 1e-9 is a text to YAML"),
+        ("[1e9, 1]", 5, "1e9 is a text to YAML"),
+        ("[1, 2.5, x]", 13, "lists.k is a list of numbers, and x is none"),
+        ('[1, "1e9"]', 8, "1e9 is none"),
+        ("[1, null]", 8, "null is none"),
+        ("[1, [2]]", 8, "an entry of lists.k is a number"),
+        ("[x, 1.5]", 8, "an entry of lists.k is a text, and 1.5 is none"),
+        ("[1e-9x, 1]", 12, "a text, and 1 is none"),
+    ],
+)
+def test_entry_of_another_type_than_the_first_is_blamed(entries: str, column: int, message: str) -> None:
+    """Of a list with several types the entry that differs from the first is shown, or one that is no number to YAML."""
+    text = _refused(policy(), lists=f"k: {entries}")
+    assert "the policies have an error:" in text
+    assert f"lists.yaml:1:{column}: " in text
+    assert message in text
+
+
+@pytest.mark.parametrize("written", ["1e-9", "1e9", "-12E5", "1.5e3", "1.e3"])
+def test_number_that_yaml_takes_for_a_text_is_shown_as_it_is_written(written: str) -> None:
+    """The advice for 1e-9 and its like is a number of that value."""
+    text = _refused(policy(), lists=f"k: [0.5, {written}]")
+    advice = text.rsplit("a number is written ", 1)[1].split()[0]
+    assert bundle_of(policy(), lists=f"k: [0.5, {advice}]").lists["k"] == (0.5, float(written))
+
+
 def test_warnings_do_not_refuse_a_bundle() -> None:
     """What is only doubtful is kept as a warning with its place."""
     bundle = bundle_of(policy('actor.sector != "x"', stage="retired"))
