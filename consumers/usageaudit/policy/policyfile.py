@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
 from math import inf
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from usageaudit.policy.fields import Fields, text_of
 from usageaudit.policy.language import InvalidCondition, Kind, Origin, check, lists_read, parse
@@ -29,7 +29,7 @@ from usageaudit.policy.yamltree import Mapping, Scalar, Sequence
 from usageaudit.verdicts import SEVERITIES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
     from collections.abc import Mapping as AnyMapping
 
     from usageaudit.policy.language import Condition, Diagnostic, Path
@@ -186,37 +186,55 @@ def _revisions(fields: Fields, lets: AnyMapping[str, Condition], context: Contex
         return () if when is None else (Revision(1, None, None, when),)
     if not nodes and isinstance(empty := fields.node_of("revisions"), Sequence):
         report.error(empty.place, "a policy needs at least one revision", "- {version: 1, when: ...}")
-    found = [(_revision(node, lets, context, alone=len(nodes) == 1), node.place) for node in nodes]
-    known = [(revision, place) for revision, place in found if revision is not None]
-    _check_disjoint(known, report)
-    revisions = tuple(revision for revision, _ in known)
-    return revisions if len(revisions) == len(nodes) else ()
+    found = [_revision(node, lets, context, alone=len(nodes) == 1) for node in nodes]
+    known = [one for one in found if one is not None]
+    _check_versions(known, report)
+    _check_disjoint([one for one in known if one.ranged], report)
+    return tuple(one.revision for one in known) if len(known) == len(nodes) else ()
 
 
-def _revision(node: Node, lets: AnyMapping[str, Condition], context: Context, *, alone: bool) -> Revision | None:
+class _Read(NamedTuple):
+    """A revision as it was read, and whether its version and its range are the author's or stand in for errors."""
+
+    revision: Revision
+    place: Place
+    numbered: bool
+    ranged: bool
+
+
+def _revision(node: Node, lets: AnyMapping[str, Condition], context: Context, *, alone: bool) -> _Read | None:
     fields = Fields(node, "a revision", REVISION, context.report)
-    fields.node_of("version", required=not alone)
-    version = fields.integer("version", 1, least=1)
+    absent = fields.node_of("version", required=not alone) is None
+    version = fields.integer("version", int(alone and absent), least=1)
     start, end = fields.time("from"), fields.time("to")
+    ranged = all((fields.node_of(name) is None) is (one is None) for name, one in (("from", start), ("to", end)))
     if start is not None and end is not None and start >= end:
+        ranged = False
         context.report.error(
             node.place, "the revision ends before it begins", "it holds from `from` to just before `to`"
         )
     when = context.condition(fields.scalar("when", required=True), lets)
-    return None if when is None else Revision(version, start, end, when)
+    return None if when is None else _Read(Revision(version or 1, start, end, when), node.place, version > 0, ranged)
 
 
-def _check_disjoint(found: list[tuple[Revision, Place]], report: Report) -> None:
-    numbered: set[int] = set()
-    for revision, place in found:
-        if revision.version in numbered:
-            report.error(place, f"version {revision.version} is here twice", "number each revision differently")
-        numbered.add(revision.version)
-    in_order = sorted(found, key=lambda one: -inf if one[0].start is None else one[0].start)
-    for (earlier, _), (later, place) in pairwise(in_order):
+def _check_versions(found: Iterable[_Read], report: Report) -> None:
+    versions: set[int] = set()
+    for one in found:
+        version = one.revision.version
+        if one.numbered and version in versions:
+            report.error(one.place, f"version {version} is here twice", "number each revision differently")
+        if one.numbered:
+            versions.add(version)
+
+
+def _check_disjoint(found: Iterable[_Read], report: Report) -> None:
+    in_order = sorted(found, key=lambda one: -inf if one.revision.start is None else one.revision.start)
+    for before, after in pairwise(in_order):
+        earlier, later = before.revision, after.revision
         if earlier.end is None or later.start is None or later.start < earlier.end:
+            which = f"version {earlier.version}" if before.numbered else "another one"
             hint = "they are chosen by the event's time: [from, to) of one ends where that of the next begins"
-            report.error(place, f"the revision overlaps with version {earlier.version}", hint)
+            report.error(after.place, f"the revision overlaps with {which}", hint)
 
 
 def read_exceptions(
@@ -260,8 +278,7 @@ def _path(text: str, place: Place, name: str, report: Report) -> Path | None:
     if below:
         report.error(place, f"{text[:80]} in {name} is an object", f"name a field of it, such as {'.'.join(below[0])}")
     else:
-        near = SCHEMA.nearest(text)
-        report.error(place, f"unknown field {text[:80]} in {name}", f"did you mean {near}?" if near else "")
+        report.error(place, f"unknown field {text[:80]} in {name}", SCHEMA.advice(text))
     return None
 
 

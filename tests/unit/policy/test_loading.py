@@ -134,6 +134,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"message": "{"}, "a brace without its other half"),
     ({"message": "}"}, "a brace without its other half"),
     ({"evidence": ["actor.sectr"]}, "did you mean actor.sector?"),
+    ({"evidence": ["actor.x"]}, "actor has actor."),
     ({"evidence": "actor.sector"}, "evidence is a list"),
     ({"exceptions": [{"id": "x", "when": "true"}]}, "an exception needs approved_by"),
     ({"exceptions": [{"id": "x", "when": "nope"}]}, "unknown field nope"),
@@ -156,6 +157,30 @@ def test_wrong_key_is_an_error_that_helps(change: dict[str, Any], message: str) 
     text = _refused(policy(**change))
     assert message in text
     assert "test/policies/0000.yaml:" in text
+
+
+HALVES = [{"version": 1, "when": "has(input)", "to": "2024-02-02"}, {"version": 2, "when": "has(input)"}]
+FOLLOWED: list[tuple[dict[str, Any], str]] = [
+    ({"version": 0, "from": "2024-02-02"}, "version is a whole number from 1 on"),
+    ({"version": None, "from": "2024-02-02"}, "a revision needs version"),
+    ({"from": "2024-03-03", "to": "2024-01-01"}, "the revision ends before it begins"),
+    ({"from": "2024-02-30"}, "from is a date such as"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), FOLLOWED, ids=[message for _, message in FOLLOWED])
+def test_one_mistake_in_a_revision_is_one_error(change: dict[str, Any], message: str) -> None:
+    """A version or a range that is wrong is not compared with those of the other revisions."""
+    text = _refused(policy(revisions=[HALVES[0], HALVES[1] | change]))
+    assert "the policies have an error:" in text
+    assert message in text
+
+
+def test_overlap_with_a_revision_without_version_is_found() -> None:
+    """That a version is missing does not hide that the ranges overlap."""
+    text = _refused(policy(revisions=[HALVES[0] | {"version": 0}, HALVES[1] | {"from": "2024-01-01"}]))
+    assert "version is a whole number" in text
+    assert "the revision overlaps with another one" in text
 
 
 def test_everything_wrong_is_said_at_once(tmp_path: Path) -> None:

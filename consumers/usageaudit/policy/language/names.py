@@ -99,10 +99,16 @@ class Names:
         name = ".".join(chain)
         if name in self._lists:
             return Unknown(f"unknown field {_short(name)}", f"did you mean lists.{name}?")
-        near = schema.nearest(name, self._lets)
         otherwise = "" if len(chain) > 1 else f'a string is written in quotes: "{_short(name)}"'
-        hint = _MEANT.get(name) or (f"did you mean {near}?" if near else otherwise)
+        hint = _MEANT.get(name) or self._of_element(chain) or schema.advice(name, self._lets) or otherwise
         return Unknown(f"unknown field {_short(name)}", hint)
+
+    def _of_element(self, chain: Path) -> str:
+        """Return a hint where a chain names a field of the elements of a macro around it, by another name of these."""
+        if len(chain) != 2 or self.schema.is_object(chain[:1]):
+            return ""
+        around = (element.name for element in reversed(self.elements) if chain[1] in element.members)
+        return next((f"did you mean {name}.{chain[1]}?" for name in around), "")
 
     def members(self, operand: Node) -> Mapping[str, Field]:
         """Return the fields of the objects in a list, none for a list of anything else."""

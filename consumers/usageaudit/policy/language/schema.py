@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 Path = tuple[str, ...]
 
+_NAMED = 8
+"""How many fields of an object a hint names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -86,14 +89,24 @@ class Schema:
         """Return the paths of the leaves below an object, in the schema's order."""
         return self._below.get(path, ())
 
-    def nearest(self, name: str, others: Iterable[str] = ()) -> str:
-        """Return the known name that looks most like a misspelt one, or ends in it; an empty string where none does."""
+    def advice(self, name: str, others: Iterable[str] = ()) -> str:
+        """Return what to write for an unknown name: a leaf, one of some others, or what an object has.
+
+        It is the leaf that the name is the last part of, or what looks most like it; empty where nothing does.
+        """
         ending = next((".".join(path) for path in self.leaves if path[-1] == name), "")
         if ending:
-            return ending
-        known = {".".join(path) for path in (*self.leaves, *self._below)} | set(others)
+            return f"did you mean {ending}?"
+        others = set(others)
+        leaves = {".".join(path) for path in self.leaves} | others
+        known = leaves | {".".join(path) for path in self._below}
         found = difflib.get_close_matches(name[:200], sorted(known), n=1, cutoff=0.6)
-        return found[0] if found else ""
+        if not found or found[0] in leaves:
+            return f"did you mean {found[0]}?" if found else ""
+        # An object is refused itself: what it has is of more help.
+        below = [".".join(path) for path in self.leaves_below(tuple(found[0].split(".")))]
+        more = ", .." if len(below) > _NAMED else ""
+        return f"{found[0]} has {', '.join(below[:_NAMED])}{more}"
 
 
 def _leaf(field: EventField) -> Leaf:
