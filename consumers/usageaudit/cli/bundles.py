@@ -1,4 +1,4 @@
-"""The bundle that an argument names: a shipped pack, a folder, or the hash of one that the store keeps."""
+"""The bundle that an argument names: shipped packs and folders, or the hash of one that the store keeps."""
 
 from __future__ import annotations
 
@@ -18,12 +18,14 @@ _KEPT = "SELECT hash, archive FROM bundles WHERE startsWith(hash, {hash:String})
 
 
 def bundle_named(source: str, settings: Settings) -> Bundle:
-    """Return the bundle of a pack, of a folder, or of a hash in the store, of which eight digits do.
+    """Return the bundle of packs and folders with commas between, or of a hash in the store, of which eight digits do.
 
     Raises BundleError where it can't be loaded, QueryError where the store keeps none, or several, of that hash.
     """
-    if not _HASH.fullmatch(source) or Path(source).exists():
+    if Path(source).exists():
         return load_bundle((source,))
+    if not _HASH.fullmatch(source):
+        return load_bundle([name.strip() for name in source.split(",") if name.strip()] or [source])
     from usageaudit.cli.access import explaining_missing_tables, reading
 
     with reading(settings) as store, explaining_missing_tables(store):

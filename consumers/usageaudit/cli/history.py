@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from usageaudit.cli.examples import examples as shown
-from usageaudit.cli.options import StoreOption  # noqa: TC001  Typer reads the annotations
+from usageaudit.cli.options import BUNDLE_HELP, StoreOption
 from usageaudit.cli.output import FormatOption  # noqa: TC001
 from usageaudit.cli.periods import FromOption, UntilOption, period_of, time_of
 from usageaudit.cli.policy import policy_app
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from usageaudit.cli.settings import Settings
     from usageaudit.policy import Bundle
     from usageaudit.stores.port import Store
-
-SOURCE_HELP = "Shipped pack, folder, or hash of a bundle that the store keeps; several packs and folders with commas."
 
 
 class By(StrEnum):
@@ -56,7 +54,7 @@ ExamplesOption = Annotated[
 )
 def backtest(
     context: typer.Context,
-    new: Annotated[str, typer.Argument(metavar="NEW", help=SOURCE_HELP)],
+    new: Annotated[str, typer.Argument(metavar="NEW", help=BUNDLE_HELP)],
     against: Annotated[
         str | None, typer.Option(metavar="OLD", help="Bundle to compare with, named as NEW; by default the record.")
     ] = None,
@@ -82,6 +80,7 @@ def backtest(
     Nothing is recorded; `usageaudit policy rejudge` does that.
     """
     from usageaudit.cli.access import explaining_missing_tables, reading
+    from usageaudit.cli.bundles import bundle_named
     from usageaudit.cli.changes import print_change
     from usageaudit.cli.progress import progress
     from usageaudit.history import backtest as compare
@@ -89,8 +88,8 @@ def backtest(
     settings = settings_of(context, store=store)
     period = period_of(since, until)
     moment = None if as_of is None else time_of("--as-of", as_of)
-    bundle = bundle_of(new, settings)
-    other = None if against is None else bundle_of(against, settings)
+    bundle = bundle_named(new, settings)
+    other = None if against is None else bundle_named(against, settings)
     check_known(policy or (), [one for one in (bundle, other) if one is not None])
     with reading(settings) as opened, explaining_missing_tables(opened), progress("judging") as told:
         found = compare(
@@ -115,7 +114,7 @@ def backtest(
 )
 def rejudge(
     context: typer.Context,
-    new: Annotated[str, typer.Argument(metavar="NEW", help=SOURCE_HELP)],
+    new: Annotated[str, typer.Argument(metavar="NEW", help=BUNDLE_HELP)],
     since: FromOption = None,
     until: UntilOption = None,
     policy: PolicyOption = None,
@@ -131,6 +130,7 @@ def rejudge(
     records nothing new.
     """
     from usageaudit.cli.access import explaining_missing_tables
+    from usageaudit.cli.bundles import bundle_named
     from usageaudit.cli.output import print_rows, say
     from usageaudit.cli.progress import progress
     from usageaudit.history import rejudge as judge_again
@@ -139,7 +139,7 @@ def rejudge(
 
     settings = settings_of(context, store=store)
     period = period_of(since, until)
-    bundle = bundle_of(new, settings)
+    bundle = bundle_named(new, settings)
     check_known(policy or (), [bundle])
     for warning in check_approvals(bundle):
         say(warning.render())
@@ -173,15 +173,6 @@ def _opened(settings: Settings, *, dry_run: bool) -> Iterator[Store]:
         yield store
     finally:
         store.close()
-
-
-def bundle_of(sources: str, settings: Settings) -> Bundle:
-    """Return the bundle of packs and folders separated by commas, or of a hash in the store."""
-    from usageaudit.cli.bundles import bundle_named
-    from usageaudit.policy import load_bundle
-
-    names = [name.strip() for name in sources.split(",") if name.strip()]
-    return load_bundle(names) if len(names) > 1 else bundle_named(sources, settings)
 
 
 def check_known(policies: Iterable[str], bundles: Collection[Bundle]) -> None:

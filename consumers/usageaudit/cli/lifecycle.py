@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from usageaudit.cli.examples import examples
-from usageaudit.cli.options import StoreOption  # noqa: TC001  Typer reads the annotations
+from usageaudit.cli.options import BUNDLE_HELP, StoreOption
 from usageaudit.cli.output import FormatOption, print_rows, print_text, say
 from usageaudit.cli.policy import FOUND_A_PROBLEM, policy_app
 from usageaudit.cli.settings import settings_of
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from usageaudit.policy import Bundle
     from usageaudit.policy.locking import Disagreement, Locked
 
-_BUNDLE = "Shipped pack, folder, or hash of a bundle that the store keeps."
-
 
 @policy_app.command(
     "diff",
@@ -34,8 +32,8 @@ _BUNDLE = "Shipped pack, folder, or hash of a bundle that the store keeps."
 )
 def diff(
     context: typer.Context,
-    old: Annotated[str, typer.Argument(metavar="OLD", help=_BUNDLE)],
-    new: Annotated[str, typer.Argument(metavar="NEW", help=_BUNDLE)],
+    old: Annotated[str, typer.Argument(metavar="OLD", help=BUNDLE_HELP)],
+    new: Annotated[str, typer.Argument(metavar="NEW", help=BUNDLE_HELP)],
     store: StoreOption = None,
     format: FormatOption = None,  # noqa: A002
 ) -> None:

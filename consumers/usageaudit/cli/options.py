@@ -16,3 +16,5 @@ PoliciesOption = Annotated[
     list[str] | None,
     typer.Option(metavar="PACK", help="Shipped pack or folder of policies that judge; may be given several times."),
 ]
+BUNDLE_HELP = "Shipped pack, folder, or hash of a bundle that the store keeps; several packs and folders with commas."
+"""What `usageaudit.cli.bundles.bundle_named` takes."""

@@ -74,8 +74,9 @@ def affected(
     these were. Only policies that are revised then are listed, drafts among them.
     """
     from usageaudit.cli.access import explaining_missing_tables, reading
+    from usageaudit.cli.bundles import bundle_named
     from usageaudit.cli.changes import print_change
-    from usageaudit.cli.history import bundle_of, check_known
+    from usageaudit.cli.history import check_known
     from usageaudit.cli.periods import period_of, time_of
     from usageaudit.cli.progress import progress
     from usageaudit.history import affected as find
@@ -83,7 +84,7 @@ def affected(
     settings = settings_of(context, store=store)
     moment, period = time_of("--since", since), period_of(from_, until, ("--from", "--until"))
     sources = pack or ([str(Path())] if Path("bundle.yaml").is_file() else settings.policies)
-    bundle = bundle_of(",".join(sources), settings)
+    bundle = bundle_named(",".join(sources), settings)
     check_known(policy or (), [bundle])
     with reading(settings) as opened, explaining_missing_tables(opened), progress("judging") as told:
         found = find(opened, bundle, moment, period, progress=told, only=policy or (), most_examples=examples)

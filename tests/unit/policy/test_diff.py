@@ -282,6 +282,13 @@ def test_diff_prints_rows_and_ends_with_1(command: Callable[..., tuple[int, str,
     assert code == 1
     assert {one["change"] for one in json.loads(output)} == {"added", "removed"}
     assert command("diff", "old", "nowhere")[0] == 2
+    code, output, _ = command("diff", "new, hygiene", "new")
+    assert code == 1
+    assert {json.loads(line)["policy_id"].split("/")[0] for line in output.splitlines()} == {"hygiene"}
+    assert command("diff", "hygiene,new", "new,hygiene") == (0, "", "")
+    write(tmp_path / "old, new", files)
+    assert command("diff", "old, new", "old") == (0, "", "")
+    assert command("diff", ",", "old")[0] == 2
 
 
 def test_used_packs_are_compared_as_they_hold(command: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
