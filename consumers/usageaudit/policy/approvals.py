@@ -15,12 +15,12 @@ from usageaudit.policy.folders import APPROVALS
 from usageaudit.policy.language import Diagnostic
 from usageaudit.policy.meaning import meaning_of
 from usageaudit.policy.model import Approval
-from usageaudit.policy.report import InvalidBundle
+from usageaudit.policy.report import InvalidBundle, did_you_mean
 from usageaudit.policy.shapes import APPROVAL
-from usageaudit.policy.yamltree import Sequence
+from usageaudit.policy.yamltree import Mapping, Scalar, Sequence
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from usageaudit.policy.gathering import Loaded
     from usageaudit.policy.model import Bundle, Part, Policy
@@ -42,6 +42,25 @@ def read_approvals(parts: Iterable[Loaded], report: Report) -> tuple[Approval, .
     """Return the approvals of all parts of a bundle; what is wrong with one is reported."""
     trees = (loaded.trees.get(APPROVALS) for loaded in parts)
     return tuple(one for tree in trees if tree is not None for one in entries(tree, report))
+
+
+def warn_of_unknown(parts: Iterable[Loaded], known: Collection[str], report: Report) -> None:
+    """Warn of each policy that approvals name and the bundle does not have: it was renamed, or is misspelt."""
+    told: set[str] = set()
+    for name in _approved(loaded.trees.get(APPROVALS) for loaded in parts):
+        if name.text not in known and name.text not in told:
+            hint = did_you_mean(name.text, known) or "nothing but the record refers to it"
+            report.warning(name.place, f"approved is {name.text[:120]}, which is no policy of this bundle", hint)
+        told.add(name.text)
+
+
+def _approved(trees: Iterable[Node | None]) -> Iterator[Scalar]:
+    """Yield the ids of policies that approvals name."""
+    for tree in trees:
+        for node in tree.items if isinstance(tree, Sequence) else ():
+            for key, value in node.entries if isinstance(node, Mapping) else ():
+                if key.text == "policy" and isinstance(value, Scalar):
+                    yield value
 
 
 def entries(tree: Node, report: Report) -> Iterator[Approval]:

@@ -163,7 +163,9 @@ def _read(file: Path, label: str, path: str, report: Report) -> str | None:
         return None
     try:
         # Line ends are those of the machine where the file was last written: they must not change the hash.
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
+        # A damaged lock is for `policy lock` to refuse or to write anew: nothing else depends on it.
+        errors = "replace" if path == LOCK else "strict"
+        return content.decode("utf-8-sig", errors).replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         report.error(_place(label, path), f"is not UTF-8: byte {error.start} is {content[error.start]:#04x}")
         return None

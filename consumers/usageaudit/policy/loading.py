@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from usageaudit.policy.approvals import read_approvals
+from usageaudit.policy.approvals import read_approvals, warn_of_unknown
 from usageaudit.policy.commits import git_commit
 from usageaudit.policy.doubts import Doubts
 from usageaudit.policy.fields import Fields
@@ -85,6 +85,7 @@ def assemble(sources: tuple[str, ...], found: dict[str, Loaded], report: Report,
     doubts = Doubts(lists, registry, report)
     policies.doubt(doubts, {name for loaded in parts for name in loaded.part.uses})
     doubts.of_lists(parts)
+    warn_of_unknown(parts, {policy.id for policy in policies.all()}, report)
     return Bundle(
         name="+".join(sources),
         hash=hash_of(loaded.part for loaded in parts),

@@ -181,6 +181,18 @@ def test_broken_approvals_refuse_the_bundle_with_places(command: Command, text: 
     assert Path("b/approvals.yaml").read_text() == text
 
 
+def test_approvals_of_unknown_policies_are_named_once(command: Command) -> None:
+    """An id that the bundle does not have brings one warning, with what was likely meant."""
+    entries = [{**ENTRY, "policy": "b/aa", "version": version} for version in (1, 2)]
+    _bundle(**{"approvals.yaml": "".join(f"- {json.dumps(one)}\n" for one in entries)})
+    assert command("approve", "b/a", "b", *BY)[0] == 0
+    code, _, errors = command("check", "b")
+    assert (code, errors.count("no policy of this bundle")) == (0, 1)
+    assert "b/approvals.yaml:1:" in errors
+    assert "approved is b/aa, which is no policy of this bundle" in errors
+    assert "did you mean b/a?" in errors
+
+
 @pytest.mark.parametrize("manifest", ["name: b\nrequire_approvals: yes", 'name: b\nrequire_approvals: "true"'])
 def test_whether_approvals_are_required_is_true_or_false(command: Command, manifest: str) -> None:
     """A setting that guards something is not guessed at."""

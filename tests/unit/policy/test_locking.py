@@ -170,6 +170,29 @@ def test_a_broken_lock_is_refused_with_its_place_and_written_anew(command: Comma
     assert command("lock", "--check", "b")[0] == 0
 
 
+@pytest.mark.parametrize("damaged", [b"", b"[", b"a: 1\na: 2\n", b"# \xff\n[", b"\xff\xfe\x00"], ids=repr)
+def test_a_damaged_lock_is_a_matter_of_lock_alone(command: Command, damaged: bytes) -> None:
+    """Whatever a lock holds, the bundle is checked and compared as without it; `lock` refuses it, or writes it anew."""
+    write(Path("b"), {**_files(a=policy(pack="b")), "policy.lock": damaged})
+    assert command("diff", "b", "b") == (0, "", "")
+    assert command("check", "b")[0] == 0
+    code, _, errors = command("lock", "--check", "b")
+    assert code == 2
+    assert "b/policy.lock:" in errors
+    assert command("lock", "b")[0] == 0
+    assert command("lock", "--check", "b")[0] == 0
+
+
+def test_a_lock_of_a_policy_that_is_gone_is_named(command: Command) -> None:
+    """A policy that only the lock has fails the check by its name."""
+    write(Path("b"), _files(a=policy(pack="b"), c=policy(pack="b", name="c")))
+    command("lock", "b")
+    Path("b/policies/c.yaml").unlink()
+    code, output, errors = command("lock", "--check", "b")
+    assert (code, _problems(output)) == (1, [("b/c", "surplus", [])])
+    assert errors == "b/c is in the lock alone\n"
+
+
 def test_a_shipped_pack_is_not_written_to(command: Command) -> None:
     """A lock belongs into a folder of one's own."""
     assert command("lock", PACK)[0] == 2
