@@ -261,7 +261,7 @@ def _hundred_megabytes(folder: Path) -> None:
 
 def _deep_folders(folder: Path) -> None:
     path = folder / "policies"
-    for _ in range(200):
+    for _ in range(40):
         path = path / "d"
         path.mkdir()
 

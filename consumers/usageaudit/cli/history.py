@@ -124,10 +124,10 @@ def rejudge(
 ) -> None:
     """Record what policies find in the record that was not found at the time, as findings of kind rejudged.
 
-    A violation that was not recorded is a finding of effect violation, a recorded one that is none any more is cleared,
-    and one that can't be decided any more, or is exempted, a notice. Each names both bundles. The events' own rows stay
-    as they are. Policies in stage shadow and enforce judge, by the revision of the event's time. Running it again
-    records nothing new.
+    A violation that was not recorded is a finding of effect violation; what was recorded and is clean now is cleared;
+    what can't be decided any more, is exempted, or is again a violation that is listed already, is a notice. Each
+    names both bundles. The events' own rows stay as they are. Policies in stage shadow and enforce judge, by the
+    revision of the event's time. Running it again records nothing new.
     """
     from usageaudit.cli.access import explaining_missing_tables
     from usageaudit.cli.bundles import bundle_named

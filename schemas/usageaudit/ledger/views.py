@@ -201,8 +201,9 @@ FINDINGS = View(
     ),
     source="FROM findings_log\nORDER BY created\nLIMIT 1 BY finding_id",
     notes="A finding that was appended twice is one row: the first. Those of kind rejudged say what later policies make"
-    " of a recorded event, whose row stays as it is: violation where none was recorded, cleared where a recorded one is"
-    " none any more, notice where it can no longer be decided, or is exempted. Later ones replace earlier ones.",
+    " of a recorded event, whose row stays as it is: violation where none is listed by that version, cleared where"
+    " nothing is found any more, notice where it can no longer be decided, is exempted, or is again the violation that"
+    " is listed already. Later ones replace earlier ones.",
 )
 
 BUNDLES = View(
