@@ -155,7 +155,7 @@ def test_unreadable_file_is_an_error_of_the_bundle(tmp_path: Path, content: byte
     ("lists", "message", "hint"),
     [
         ("a: [DE, NO]", "NO is none", "put it in quotes"),
-        ("a: [1, x]", "1 is none", "put it in quotes"),
+        ("a: [1, x]", "x is none", "put all entries in quotes"),
         ("a: [12:30]", "no number in decimal notation", ""),
         ("a: [0777]", "no number in decimal notation", ""),
         ("a: [.inf]", "no number in decimal notation", ""),
