@@ -109,7 +109,7 @@ def test_it_holds_the_three_roots_and_nothing_else(wheel: Path) -> None:
     held = [name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name]
     assert sorted(held) == sorted(expected)
     assert held.count("usageaudit/py.typed") == 1
-    assert {name.rpartition(".")[2] for name in held} == {"py", "sql", "typed", "yaml"}
+    assert {name.rpartition(".")[2] for name in held} == {"lock", "py", "sql", "typed", "yaml"}
 
 
 def test_a_service_needs_no_extra(plain: Environment) -> None:
