@@ -40,7 +40,7 @@ LISTS = json.dumps({"some": ["a", "b"]})
 JUDGED, TRIED = ("shadow", "enforce"), ("draft", "shadow", "enforce")
 RECORDABLE = {CODES["violation"], CODES["exempted"], CODES["indeterminate"], IGNORED}
 ALL = Period()
-SEEDS = range(3)
+SEEDS = range(2)
 Codes = dict[str, int]
 
 
