@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from usageaudit.cli.output import say
+from usageaudit.cli.progress import progress
 from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from rich.console import Console
 
@@ -48,12 +49,12 @@ def demo(
     console.print(
         f"The demonstration runs in [bold]{data}[/bold]: an embedded stream and store, nothing else is started."
     )
-    with _progress("publishing") as progress:
-        published = running.publish(data, progress)
+    with _progress("publishing") as advance:
+        published = running.publish(data, advance)
     store = hold(f"embedded:{data}")
     try:
-        with _progress("judging and recording") as progress:
-            running.consume(data, store, POLICIES, progress)
+        with _progress("judging and recording") as advance:
+            running.consume(data, store, POLICIES, advance)
         show(console, store, published, running.policies_changed(POLICIES))
         show_next(console, store, data)
     finally:
@@ -79,17 +80,8 @@ def _console() -> Console:
     return console
 
 
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+def _progress(what: str) -> AbstractContextManager[Callable[[int, int], None]]:
     """Show on a terminal how far it is; otherwise say on stderr what is being done."""
     if not sys.stderr.isatty():
         say(f"{what} …")
-        yield lambda _done, _total: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(what, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    return progress(what)

@@ -10,6 +10,7 @@ from usageaudit.history.comparing import LIMITS, groups, unfolded
 from usageaudit.history.counting import changes, codes_of
 from usageaudit.history.recorded import occurrences
 from usageaudit.history.report import Example
+from usageaudit.history.spans import moment
 from usageaudit.policy.explain import PolicyExplainer
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def _in_span(
     times = {int(time) for (time,) in store.query(sql, None, LIMITS).rows}
     if not times:
         return
-    at = ", ".join(f"fromUnixTimestamp64Micro({time}, 'UTC')" for time in sorted(times))
+    at = ", ".join(map(moment, sorted(times)))
     rows = unfolded(group, f"{accepted} AND event_time IN ({at})", _WHO, wanted)
     sql = (
         f"SELECT number, toUnixTimestamp64Micro(event_time), {', '.join(_WHO[1:])} FROM ({rows}) "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from usageaudit.cloudevents import decode_recorded
 from usageaudit.errors import InvalidEvent
 from usageaudit.history.comparing import LIMITS
+from usageaudit.history.spans import moment
 from usageaudit.policy.schema import Occurrence
 from usageaudit.policy.sql.text import literal
 
@@ -36,10 +37,7 @@ def occurrences(store: Store, keys: Sequence[Key], bundle: Bundle) -> Mapping[Ke
 
 
 def _rows(store: Store, keys: Collection[Key]) -> Sequence[tuple[Any, ...]]:
-    listed = ", ".join(
-        f"(fromUnixTimestamp64Micro({time}, 'UTC'), {literal(source)}, {literal(event_id)})"
-        for time, source, event_id in keys
-    )
+    listed = ", ".join(f"({moment(time)}, {literal(source)}, {literal(event_id)})" for time, source, event_id in keys)
     return store.query(_RAW.format(keys=listed), None, LIMITS).rows if keys else ()
 
 

@@ -15,7 +15,7 @@ from usageaudit.history.comparing import LIMITS, Compared, groups, numbered, ver
 from usageaudit.history.counting import CODE_OF, NAMES, codes_of, effect_of, pair_of
 from usageaudit.history.findings import Event, Replacement, append, finding
 from usageaudit.history.recorded import occurrences
-from usageaudit.history.spans import spans
+from usageaudit.history.spans import moment, spans
 from usageaudit.policy import compile_judge
 from usageaudit.policy.approvals import recorded as approvals_of
 from usageaudit.policy.model import JUDGED
@@ -227,8 +227,7 @@ class _Work:
 
 
 def _found_in(span: Span) -> str:
-    start, end = (f"fromUnixTimestamp64Micro({at}, 'UTC')" for at in (span.period.start, span.period.end))
-    return _FOUND_IN.format(start=start, end=end)
+    return _FOUND_IN.format(start=moment(span.period.start), end=moment(span.period.end))
 
 
 def _differing(group: Sequence[Compared], span: Span, *, seen: bool) -> str:

@@ -26,7 +26,7 @@ class Period:
     @property
     def accepted(self) -> str:
         """The condition of a ledger row that is an accepted event of that time."""
-        return f"status = 'accepted' AND event_time >= {_moment(self.start)} AND event_time < {_moment(self.end)}"
+        return f"status = 'accepted' AND event_time >= {moment(self.start)} AND event_time < {moment(self.end)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,8 @@ class Span:
     events: int
 
 
-def _moment(micros: int) -> str:
+def moment(micros: int) -> str:
+    """Return a time, in microseconds since 1970, as SQL of the type of `event_time`."""
     return f"fromUnixTimestamp64Micro({micros}, 'UTC')"
 
 
