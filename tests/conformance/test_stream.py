@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.stream_sources import PARTITIONS, EmbeddedSource, KafkaSource, Source, start_all
 from usageaudit.errors import ConfigurationError, RetentionOvertook
-from usageaudit.streams import fetching
+from usageaudit.streams import fetching, kafka
 from usageaudit.streams.opening import open_stream
 from usageaudit.streams.port import Batch, BatchLimits, Partition, Record, Stream
 
@@ -256,6 +256,22 @@ def test_close_lets_the_next_one_in_at_once(source: Source) -> None:
     second = source.open(QUICK)
     start_all(second)
     assert time.monotonic() - began < 5
+
+
+def test_the_end_is_known_without_asking(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The end of a partition is that of the last answer, keeps up while nothing is taken in, and is None for others."""
+    monkeypatch.setattr(kafka, "ENDS_EVERY", 0.1)
+    source.publish(0, numbered(7))
+    stream = source.open(QUICK)
+    partition, empty, _ = start_all(stream)
+    read(stream, 7)
+    assert stream.highwater(partition) == 7
+    assert stream.highwater(Partition("another", partition.topic, 0)) is None
+    source.publish(0, numbered(3, first=7))
+    until = time.monotonic() + PATIENCE
+    while stream.highwater(partition) != 10 and time.monotonic() < until:
+        stream.rest(0.2)
+    assert (stream.highwater(partition), stream.highwater(empty)) == (10, 0)
 
 
 def test_rest_keeps_the_partitions_and_takes_nothing_in(source: Source) -> None:

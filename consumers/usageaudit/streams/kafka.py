@@ -37,19 +37,23 @@ FILLING_TIMES = 5
 """How many times longer than the limits' seconds a partition that lags behind may take to fill a batch."""
 AWAY_SECONDS = 30.0
 """How long no broker may be connected before it is said, and said again."""
+ENDS_SECONDS, ENDS_EVERY = 0.5, 5.0
+"""How long and how often the brokers are asked for the ends of partitions that are not fetched, and so say none."""
 
 
 @dataclass(slots=True)
 class _Held:
     """A partition that belongs to this member; without a buffer it has not been started.
 
-    `gap` are the offsets [first, last) that were gone when they were to be fetched.
+    `gap` are the offsets [first, last) that were gone when they were to be fetched, `end` is what the brokers said when
+    they were asked while nothing was fetched.
     """
 
     buffer: Buffer | None = None
     flowing: bool = False
     gap: tuple[int, int] | None = None
     to_commit: int | None = None
+    end: int | None = None
 
 
 @dataclass(slots=True)
@@ -71,6 +75,7 @@ class KafkaStream:
     # Whether one more answer about the old topic may be on its way.
     _recreated: bool = False
     _seen_broker: float = field(default_factory=time.monotonic)
+    _ends_after: float = field(default_factory=lambda: time.monotonic() + ENDS_EVERY)
 
     def __post_init__(self) -> None:
         self._member = GroupConsumer(self.address, self.group or self.address.group, self.limits)
@@ -114,6 +119,13 @@ class KafkaStream:
         """Return the offset of the next record; records of open transactions are not there yet."""
         return self._member.end(partition.number)
 
+    def highwater(self, partition: Partition) -> int | None:
+        """Return the later of what the last fetch said and what was asked for while there were no fetches."""
+        if (held := self._find(partition)) is None:
+            return None
+        said = [end for end in (self._member.highwater(partition.number), held.end) if end is not None]
+        return max(said, default=None)
+
     def start(self, partition: Partition, offset: int) -> None:
         """Deliver the partition from an offset on; does nothing where it is lost."""
         if (held := self._find(partition)) is not None:
@@ -147,6 +159,7 @@ class KafkaStream:
                 time.sleep(min(left, RETRY_SECONDS))  # `poll` meets it again, and tells
             finally:
                 self._take_changes()
+            self._ask_ends(time.monotonic())
 
     def close(self) -> None:
         """Commit what is still to be committed, if that works at once, and leave the group."""
@@ -193,6 +206,7 @@ class KafkaStream:
         if not fetched:
             self._note_progress(now)
         self._watch_brokers(now)
+        self._ask_ends(now)
         return came
 
     def _regulate(self) -> None:
@@ -338,6 +352,18 @@ class KafkaStream:
                 self._commit(LATER_COMMIT_SECONDS)
             except StreamUnavailable as error:
                 log.debug("commit failed, trying again", cause=str(error))
+
+    def _ask_ends(self, now: float) -> None:
+        """Ask now and then for the ends of partitions that are held back, so that it is known how far behind they are.
+
+        It has a time limit well below the session's: heartbeats are not sent while it is waited for.
+        """
+        still = [number for number, held in self._held.items() if not held.flowing]
+        if now < self._ends_after or not still or not self._member.connected():
+            return
+        self._ends_after = now + ENDS_EVERY
+        for number, end in self._member.ends(still, ENDS_SECONDS).items():
+            self._held[number].end = end
 
     def _watch_brokers(self, now: float) -> None:
         if self._member.connected():

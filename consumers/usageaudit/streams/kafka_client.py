@@ -175,8 +175,25 @@ class GroupConsumer:
 
     def caught_up(self, number: int) -> bool:
         """Tell whether everything was delivered that the last fetch said there is."""
-        end = self._consumer.highwater(self._partition(number))
+        end = self.highwater(number)
         return end is None or self.position(number) >= end
+
+    def highwater(self, number: int) -> int | None:
+        """Return the end of an assigned partition as the last fetch said it, None where there was none."""
+        partition = self._partition(number)
+        if partition not in self._consumer.assignment():
+            return None
+        end: int | None = self._consumer.highwater(partition)
+        return end
+
+    def ends(self, numbers: Collection[int], seconds: float) -> dict[int, int]:
+        """Return the ends of partitions, none where no broker answers in time."""
+        partitions = [self._partition(number) for number in numbers]
+        try:
+            found = self._consumer.end_offsets(partitions, timeout_ms=seconds * 1000)
+        except KafkaError:
+            return {}
+        return {partition.partition: offset for partition, offset in found.items()}
 
     def committed(self, number: int) -> int | None:
         """Return the group's committed offset. Raises StreamUnavailable."""

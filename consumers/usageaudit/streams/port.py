@@ -93,6 +93,14 @@ class Stream(Protocol):
         """Return the offset that the next record will get."""
 
     @abstractmethod
+    def highwater(self, partition: Partition) -> int | None:
+        """Return the end of the partition as the last answer of the stream said it, without asking.
+
+        None for a partition that is not read here, or of which nothing has been heard yet. At most some seconds old
+        while the stream answers, also while nothing is taken in (`rest`).
+        """
+
+    @abstractmethod
     def start(self, partition: Partition, offset: int) -> None:
         """Deliver the partition from an offset on; what was fetched of it before is thrown away."""
 
