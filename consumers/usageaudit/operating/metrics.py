@@ -1,0 +1,257 @@
+"""The metrics of a service, each defined once: name, type, unit, labels and meaning; docs/metrics.md is made from it.
+
+`python -m usageaudit.operating.metrics` writes the table of that page anew; a test fails where it is out of date. Names
+follow https://prometheus.io/docs/practices/naming: base units, `_total` for counters. Labels have few values, all named
+here, but for topic and partition, of which there is one sample each, and the bundle and version in force.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    Kind = Literal["counter", "gauge", "histogram", "info"]
+
+STATUSES = ("accepted", "duplicate", "rejected")
+STAGES = ("poll", "judge", "look_up", "insert", "acknowledge")
+SERVERS = ("store", "stream")
+REASONS = ("fenced", "outcome_unknown", "retention", "takeover_failed", "left")
+FINDING_KINDS = ("offset_gap", "exception_expired", "rejected_share")
+FOLDERS = ("stream", "store", "spool")
+
+RECORD_BUCKETS = (1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 200_000)
+SECOND_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One metric: `name` as it is exposed, `unit` as a word, `labels` with the values that each may have."""
+
+    name: str
+    kind: Kind
+    unit: str
+    meaning: str
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    buckets: Sequence[float] = ()
+
+
+RECORDS = Metric(
+    "usageaudit_records_total",
+    "counter",
+    "records",
+    "Records that this process wrote to the ledger, by what became of them",
+    {"status": STATUSES},
+)
+BATCH_RECORDS = Metric(
+    "usageaudit_batch_records",
+    "histogram",
+    "records",
+    "Records in a batch that was written to the ledger; the count is the number of batches",
+    buckets=RECORD_BUCKETS,
+)
+BATCH_SECONDS = Metric(
+    "usageaudit_batch_duration_seconds",
+    "histogram",
+    "seconds",
+    "How long each stage of a batch took: poll (waiting for records included), judge (decoding included), look_up (of "
+    "events that are recorded already), insert, acknowledge. A stage that failed is not in it",
+    {"stage": STAGES},
+    SECOND_BUCKETS,
+)
+LAG_RECORDS = Metric(
+    "usageaudit_lag_records",
+    "gauge",
+    "records",
+    "Offsets of a partition of this consumer from the first one that is not in the ledger to the end of the partition "
+    "as last heard",
+    {"topic": (), "partition": ()},
+)
+LAG_SECONDS = Metric(
+    "usageaudit_lag_seconds",
+    "gauge",
+    "seconds",
+    "Age of the oldest record of a partition that is not in the ledger, by the record's time, and 0 where all are. "
+    "Where that record was not read yet it is the age of the last one recorded, which came before it; no sample where "
+    "none was read since the start",
+    {"topic": (), "partition": ()},
+)
+OLDEST = Metric(
+    "usageaudit_oldest_unjudged_timestamp_seconds",
+    "gauge",
+    "seconds since 1970",
+    "Time of the oldest record that is not judged and in the ledger, over the partitions of this consumer, as the lag "
+    "in seconds has it; no sample where all are",
+)
+PARTITIONS = Metric(
+    "usageaudit_partitions",
+    "gauge",
+    "partitions",
+    "Partitions that the group gives to this consumer: owned (taken over) or waiting (to be taken over)",
+    {"state": ("owned", "waiting")},
+)
+TAKEOVERS = Metric(
+    "usageaudit_takeovers_total", "counter", "takeovers", "Partitions that were taken over, by fencing and reading back"
+)
+GIVEN_UP = Metric(
+    "usageaudit_partitions_given_up_total",
+    "counter",
+    "partitions",
+    "Partitions whose batch was thrown away, to be taken over again: fenced (another consumer took over), "
+    "outcome_unknown (of an insert), retention (the stream no longer has what comes next), takeover_failed, left "
+    "(stopped, or lost to another member)",
+    {"reason": REASONS},
+)
+RETRIES = Metric(
+    "usageaudit_retries_total",
+    "counter",
+    "retries",
+    "Calls to a server that failed and are made again",
+    {"server": SERVERS},
+)
+REACHABLE = Metric(
+    "usageaudit_reachable",
+    "gauge",
+    "0 or 1",
+    "Whether a server answered when it was last asked",
+    {"server": SERVERS},
+)
+READY = Metric("usageaudit_ready", "gauge", "0 or 1", "What /readyz answers: 1 is 200, 0 is 503")
+LOOP = Metric(
+    "usageaudit_loop_timestamp_seconds",
+    "gauge",
+    "seconds since 1970",
+    "When the main loop last gave a sign of life, as /livez has it; no sample before its first step",
+)
+REJECTED_RATIO = Metric(
+    "usageaudit_rejected_ratio",
+    "gauge",
+    "share from 0 to 1",
+    "Records refused of those recorded in the present window of `rejected_window` seconds",
+)
+REJECTED_ALARM = Metric(
+    "usageaudit_rejected_alarm",
+    "gauge",
+    "0 or 1",
+    "1 from when more than `rejected_share` of a window was refused until a whole window has passed without",
+)
+BUNDLE = Metric(
+    "usageaudit_policy_bundle_info",
+    "info",
+    "1",
+    "The policy bundle in force, by its hash",
+    {"bundle": ()},
+)
+RELOADS = Metric(
+    "usageaudit_policy_reloads_total",
+    "counter",
+    "reloads",
+    "Times that the policies were read again: loaded, or failed, where those in force stayed",
+    {"result": ("loaded", "failed")},
+)
+EXPIRED = Metric(
+    "usageaudit_expired_exceptions",
+    "gauge",
+    "exceptions",
+    "Exceptions in the bundle in force whose time is over",
+)
+FINDINGS = Metric(
+    "usageaudit_findings_total",
+    "counter",
+    "findings",
+    "Findings that this process wrote; one that the store had already is counted again",
+    {"kind": FINDING_KINDS},
+)
+SPOOLS = Metric(
+    "usageaudit_spools",
+    "gauge",
+    "spools",
+    "Spools of publishers in the folder that the setting `spool` names: owned (its publisher runs) or orphaned (to be "
+    "shipped by `usageaudit spool drain`)",
+    {"state": ("owned", "orphaned")},
+)
+SPOOL_EVENTS = Metric(
+    "usageaudit_spool_events", "gauge", "events", "Events in those spools that the stream has not acknowledged"
+)
+SPOOL_BYTES = Metric("usageaudit_spool_bytes", "gauge", "bytes", "Size of those spools on the disk")
+SPOOL_OLDEST = Metric(
+    "usageaudit_spool_oldest_timestamp_seconds",
+    "gauge",
+    "seconds since 1970",
+    "When the oldest event in those spools was put there; no sample where they are empty",
+)
+DISK_FREE = Metric(
+    "usageaudit_disk_free_bytes",
+    "gauge",
+    "bytes",
+    "Free bytes of the disk under a folder: of the embedded stream, of the embedded store, of spools",
+    {"folder": FOLDERS},
+)
+DISK_SIZE = Metric("usageaudit_disk_size_bytes", "gauge", "bytes", "Size of that disk", {"folder": FOLDERS})
+BUILD = Metric("usageaudit_build_info", "info", "1", "The version of usageaudit", {"version": ()})
+
+METRICS = (
+    RECORDS,
+    BATCH_RECORDS,
+    BATCH_SECONDS,
+    LAG_RECORDS,
+    LAG_SECONDS,
+    OLDEST,
+    PARTITIONS,
+    TAKEOVERS,
+    GIVEN_UP,
+    RETRIES,
+    REACHABLE,
+    READY,
+    LOOP,
+    REJECTED_RATIO,
+    REJECTED_ALARM,
+    BUNDLE,
+    RELOADS,
+    EXPIRED,
+    FINDINGS,
+    SPOOLS,
+    SPOOL_EVENTS,
+    SPOOL_BYTES,
+    SPOOL_OLDEST,
+    DISK_FREE,
+    DISK_SIZE,
+    BUILD,
+)
+"""Every metric of ours, in the order of docs/metrics.md."""
+
+_BEGIN, _END = "<!-- made by `python -m usageaudit.operating.metrics` -->", "<!-- end -->"
+
+
+def table() -> str:
+    """Return the table of docs/metrics.md: a row a metric."""
+    head = "| metric | type | unit | labels | meaning |\n|---|---|---|---|---|\n"
+    return head + "".join(
+        f"| `{one.name}` | {one.kind} | {one.unit} | {_labels(one)} | {one.meaning} |\n" for one in METRICS
+    )
+
+
+def with_table(page: str) -> str:
+    """Return the text of docs/metrics.md with the table of now between its two marks."""
+    made = f"{_BEGIN}\n\n{table()}\n{_END}"
+    return re.sub(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", lambda _: made, page, flags=re.DOTALL)
+
+
+def _labels(metric: Metric) -> str:
+    return "; ".join(
+        f"`{name}`: {', '.join(values)}" if values else f"`{name}`" for name, values in metric.labels.items()
+    )
+
+
+def main() -> None:
+    """Write the table of docs/metrics.md anew, in the folder that holds `docs`."""
+    path = Path("docs/metrics.md")
+    path.write_text(with_table(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
