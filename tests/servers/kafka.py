@@ -92,15 +92,31 @@ class Kafka(Server):
 
     def _prepare(self) -> tuple[Sequence[str], Mapping[str, str]]:
         config = self.data_dir / "server.properties"
-        java = [_java(), "-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
-        java += ["-cp", str(KAFKA.install() / "libs" / "*")]
+        java = self._java()
         if not config.exists():
             config.write_text(self._server_properties(), encoding="utf-8")
             options = ["-c", str(config), "-t", _cluster_id()]
-            for name, password in self._users.items():
-                options += ["--add-scram", f"SCRAM-SHA-256=[name={name},password={password}]"]
+            for login in self._scram():
+                options += ["--add-scram", login]
             self._format([*java, "kafka.tools.StorageTool", "format", *options])
         return [*java, "kafka.Kafka", str(config)], {}
+
+    def _java(self) -> list[str]:
+        """Return the beginning of a command that runs one of Kafka's programs."""
+        options = ["-Xmx512m", "-XX:+UseSerialGC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"]
+        return [_java(), *options, "-cp", str(KAFKA.install() / "libs" / "*")]
+
+    def _scram(self) -> Sequence[str]:
+        """Return the logins that are written to the disk when it is formatted."""
+        return [f"SCRAM-SHA-256=[name={name},password={password}]" for name, password in self._users.items()]
+
+    def _clients(self) -> Mapping[str, str]:
+        """Return where each listener for clients listens."""
+        return {"PLAINTEXT": self.bootstrap, "SASL": self.sasl_bootstrap}
+
+    def _own_properties(self) -> Mapping[str, str]:
+        """Return what a kind of broker sets differently; called once, before its first start."""
+        return {}
 
     def _format(self, command: Sequence[str]) -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=FORMAT_TIMEOUT_S, check=False)
@@ -108,14 +124,15 @@ class Kafka(Server):
             raise ServerError(f"Kafka did not format {self.data_dir}: {done.stdout}{done.stderr}")
 
     def _server_properties(self) -> str:
-        clients = f"PLAINTEXT://{self.bootstrap},SASL://{self.sasl_bootstrap}"
+        clients = ",".join(f"{name}://{place}" for name, place in self._clients().items())
         own = {
             "controller.quorum.voters": f"1@127.0.0.1:{self._controller_port}",
             "listeners": f"{clients},CONTROLLER://127.0.0.1:{self._controller_port}",
             "advertised.listeners": clients,
             "log.dirs": str(self.data_dir / "logs"),
         }
-        return "".join(f"{name}={value}\n" for name, value in {**PROPERTIES, **own, **self._properties}.items())
+        settings = {**PROPERTIES, **own, **self._own_properties(), **self._properties}
+        return "".join(f"{name}={value}\n" for name, value in settings.items())
 
     def _answers(self) -> bool:
         if not accepts_connections(self.port):
