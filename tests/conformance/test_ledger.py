@@ -233,12 +233,22 @@ def test_ids_may_hold_any_characters(ledger: Ledger, texts: list[tuple[str, str]
 
 def test_rejected_bytes_are_kept_and_read_once(store: Store, ledger: Ledger, partition: Partition) -> None:
     """Payloads of any bytes are kept by offset; keeping them again, as a retry does, does not double them."""
-    payloads = [(3, b"\xff\x00'\\"), (5, b""), (9, b"{" * 100_000)]
+    payloads = [
+        (3, b"\xff\x00'\\", ["ce_id", "ce_id", "n\ufffd'"], [b"\xff\x00", b"", b"2"]),
+        (5, b"", [], []),
+        (9, b"{" * 100_000, ["x"], [b"y" * 100_000]),
+    ]
     for _ in range(2):
         ledger.keep_rejected(partition, payloads)
-    sql = "SELECT offset, hex(payload) FROM rejected_payloads FINAL WHERE stream = {s:String} ORDER BY offset"
+    sql = (
+        "SELECT offset, hex(payload), header_names, arrayMap(value -> hex(value), header_values)"
+        " FROM rejected_payloads FINAL WHERE stream = {s:String} ORDER BY offset"
+    )
     rows = store.execute(sql, {"s": partition.stream}).rows
-    assert [(offset, bytes.fromhex(data)) for offset, data in rows] == payloads
+    assert [
+        (offset, bytes.fromhex(data), list(names), [bytes.fromhex(value) for value in values])
+        for offset, data, names, values in rows
+    ] == payloads
 
 
 @pytest.mark.parametrize("archive", [b"", b'{"a": "\xc3\xa9\\n\\u0000"}', bytes(range(256)) * 1000])

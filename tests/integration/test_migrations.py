@@ -11,7 +11,7 @@ import pytest
 from tests.ledger_rows import EMBEDDED, LATEST, SERVER, empty_store, plain
 from usageaudit.errors import ConfigurationError
 from usageaudit.ledger.ddl import TABLES, VIEWS, statements
-from usageaudit.stores.migrate import migrate, migrations, pending
+from usageaudit.stores.migrate import migrate, migrations, newer, pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,11 +97,24 @@ def test_two_processes_may_migrate_at_once(store: Store) -> None:
     assert pending(store) == ()
 
 
-def test_a_store_of_a_newer_version_is_refused(store: Store) -> None:
-    """A database with a migration that this version does not know is left alone, and the error names both versions."""
+def test_a_store_of_a_newer_version_is_used(store: Store) -> None:
+    """Migrations that this version does not know have only added something: nothing is to be done, and it is told."""
     migrate(store)
+    assert newer(store) == ()
     store.execute("INSERT INTO schema_migrations SELECT 9999, '9999_future.sql', '', now64(3, 'UTC')")
-    with pytest.raises(ConfigurationError, match=rf"version 9999 and this usageaudit knows {VERSIONS[-1]}"):
+    before = schema(store)
+    assert (migrate(store), newer(store)) == ((), ("9999_future.sql",))
+    assert schema(store) == before
+
+
+def test_a_store_that_this_version_must_not_write_is_refused(store: Store) -> None:
+    """A migration that says it breaks older programs stops them, and the error names both versions."""
+    migrate(store)
+    store.execute("INSERT INTO schema_migrations SELECT 9999, '9999_future_breaking.sql', '', now64(3, 'UTC')")
+    store.execute("INSERT INTO schema_migrations SELECT 10000, '10000_more.sql', '', now64(3, 'UTC')")
+    with pytest.raises(
+        ConfigurationError, match=rf"version 10000 and this usageaudit knows {VERSIONS[-1]}.*9999_future"
+    ):
         migrate(store)
 
 

@@ -18,7 +18,7 @@ from usageaudit.cli.values import text_of
 from usageaudit.errors import QueryError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from usageaudit.cli.settings import Settings
     from usageaudit.stores.port import Rows
@@ -28,26 +28,33 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 rejects_app = typer.Typer(no_args_is_help=True)
 
+# Of a record that was kept twice, as at a takeover, the copy with its headers: older versions kept none.
+_KEPT_ONCE = """(
+        SELECT stream, topic, partition, offset, payload, header_names,
+            arrayMap(value -> hex(value), header_values) AS hex_values, 1 AS kept
+        FROM rejected_payloads ORDER BY length(header_names) DESC LIMIT 1 BY stream, topic, partition, offset)"""
+
 # Placeholders are not called limit or offset: ClickHouse takes those for its settings of these names.
 _LIST = """SELECT ingest_time, topic, partition, offset, payload_bytes, error_path, error FROM rejects
 WHERE ingest_time >= {since:DateTime64(3, 'UTC')} ORDER BY ingest_time DESC, offset DESC LIMIT {rows:UInt32}"""
-_SHOW = """SELECT r.ingest_time AS ingest_time, r.stream AS stream, r.topic AS topic, r.partition AS partition,
+_SHOW = f"""SELECT r.ingest_time AS ingest_time, r.stream AS stream, r.topic AS topic, r.partition AS partition,
     r.offset AS offset, r.payload_bytes AS payload_bytes, r.error_path AS error_path, r.error AS error,
+    arrayMap((name, value) -> (name, value), p.header_names, p.hex_values) AS headers,
     if(p.kept, hex(p.payload), NULL) AS payload
 FROM rejects AS r
-LEFT JOIN (SELECT DISTINCT stream, topic, partition, offset, payload, 1 AS kept FROM rejected_payloads) AS p
+LEFT JOIN {_KEPT_ONCE} AS p
     ON p.stream = r.stream AND p.topic = r.topic AND p.partition = r.partition AND p.offset = r.offset
-WHERE r.partition = {partition:UInt32} AND r.offset = {place:UInt64}
-    AND ({topic:String} = '' OR r.topic = {topic:String})
+WHERE r.partition = {{partition:UInt32}} AND r.offset = {{place:UInt64}}
+    AND ({{topic:String}} = '' OR r.topic = {{topic:String}})
 ORDER BY r.ingest_time DESC LIMIT 1"""
 
-_KEPT = """SELECT concat(r.stream, '/', r.topic, '/', toString(r.partition), '/', toString(r.offset)) AS place,
-    hex(p.payload) AS payload
+_KEPT = f"""SELECT concat(r.stream, '/', r.topic, '/', toString(r.partition), '/', toString(r.offset)) AS place,
+    hex(p.payload) AS payload, p.header_names, p.hex_values
 FROM rejects AS r
-INNER JOIN (SELECT DISTINCT stream, topic, partition, offset, payload FROM rejected_payloads) AS p
+INNER JOIN {_KEPT_ONCE} AS p
     ON p.stream = r.stream AND p.topic = r.topic AND p.partition = r.partition AND p.offset = r.offset
-WHERE r.stream = {stream:String} AND r.topic = {topic:String} AND r.ingest_time >= {since:DateTime64(3, 'UTC')}
-ORDER BY r.ingest_time, r.partition, r.offset LIMIT {rows:UInt32}"""
+WHERE r.stream = {{stream:String}} AND r.topic = {{topic:String}} AND r.ingest_time >= {{since:DateTime64(3, 'UTC')}}
+ORDER BY r.ingest_time, r.partition, r.offset LIMIT {{rows:UInt32}}"""
 
 
 @rejects_app.callback()
@@ -103,6 +110,7 @@ def show(
     elif format is None and sys.stdout.isatty():
         _print_readably(row, payload)
     else:
+        row["headers"] = _headers(row["headers"])
         row["payload"] = None if payload is None else payload.decode("utf-8", "backslashreplace")
         print_rows(tuple(row), [tuple(row.values())], format)
 
@@ -125,8 +133,8 @@ def replay(
     Each becomes a new record with a header that names the old one; what was accepted already becomes a duplicate. The
     exit code is 1 where some still can't be decoded, which are not published.
 
-    Left out are records of another topic or stream, those whose bytes are no longer kept, and records in binary mode:
-    their headers, which said half of the event, are not kept.
+    Left out are records of another topic or stream, and those whose bytes are no longer kept. Of records in binary mode
+    headers say half of the event: those that were refused before headers were kept can't be published again.
     """
     from usageaudit.cli.replaying import publish_again
     from usageaudit.streams.inspection import inspect
@@ -143,12 +151,20 @@ def replay(
 
 
 def _print_readably(row: Mapping[str, Any], payload: bytes | None) -> None:
-    lines = [f"{name}: {printable(text_of(value))}" for name, value in row.items() if name != "payload"]
+    lines = [
+        f"{name}: {printable(text_of(value))}" for name, value in row.items() if name not in ("payload", "headers")
+    ]
+    lines += [f"header {printable(one)}" for one in _headers(row["headers"])]
     if payload is None:
         lines.append("its bytes are no longer kept")
     else:
         lines += ["", printable(payload.decode("utf-8", "backslashreplace"), keep="\n\t")]
     print_text("\n".join(lines))
+
+
+def _headers(pairs: Sequence[tuple[str, str]]) -> list[str]:
+    """Return headers, given as names with values in hex, as `name: value`."""
+    return [f"{name}: {bytes.fromhex(value).decode('utf-8', 'backslashreplace')}" for name, value in pairs]
 
 
 def _ask(settings: Settings, sql: str, parameters: Mapping[str, Any]) -> Rows:

@@ -15,13 +15,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Sequence, Set
 
     from usageaudit.pipeline.rows import Row
-    from usageaudit.stores.ledger import EventKey
+    from usageaudit.stores.ledger import EventKey, RejectedRecord
     from usageaudit.streams.port import Record
     from usageaudit.verdicts import Verdicts
 
     Judge = Callable[[Any, int, int | None, str, str], Verdicts]
     """Judges an event's data at its time and its record's time, both in microseconds, with its source and id."""
 
+MOST_EXAMPLES = 5
 CHUNK = 200
 """Events that are alive at once: few enough to stay in the processor's cache."""
 
@@ -32,11 +33,15 @@ _build_row = compile_row()
 
 @dataclass(slots=True)
 class Judged:
-    """A batch as rows: the encoded block, the keys of its events, and how many records became what."""
+    """A batch as rows: the encoded block, the keys of its events, and how many records became what.
+
+    `examples` are the first few rejected records for the log: offset, and the path of the first error.
+    """
 
     block: NativeBlock
     keys: set[EventKey] = field(default_factory=set)
-    rejected: list[tuple[int, bytes]] = field(default_factory=list)
+    rejected: list[RejectedRecord] = field(default_factory=list)
+    examples: list[dict[str, object]] = field(default_factory=list)
     accepted: int = 0
     duplicates: int = 0
 
@@ -54,7 +59,9 @@ def _row(record: Record, judge: Judge, judged: Judged, known: Set[EventKey]) -> 
     try:
         event = decode(record.value, record.headers)
     except InvalidEvent as error:
-        judged.rejected.append((record.offset, record.value or b""))
+        judged.rejected.append(_kept(record))
+        if len(judged.examples) < MOST_EXAMPLES:
+            judged.examples.append({"offset": record.offset, "path": error.problems[0].path})
         return rejected_row(record, error)
     key = (event.time, event.source, event.id)
     if key in judged.keys or key in known:
@@ -64,3 +71,9 @@ def _row(record: Record, judge: Judge, judged: Judged, known: Set[EventKey]) -> 
     judged.accepted += 1
     moment = None if record.timestamp is None else record.timestamp * 1000
     return _build_row(record, event, verdict_values(judge(event.data, event.time, moment, event.source, event.id)))
+
+
+def _kept(record: Record) -> RejectedRecord:
+    """Return what is kept of a rejected record; a header without a value says nothing."""
+    headers = [(name, value) for name, value in record.headers if value is not None]
+    return record.offset, record.value or b"", [name for name, _ in headers], [value for _, value in headers]

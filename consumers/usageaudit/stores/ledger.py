@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime as dt
 import hashlib
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
@@ -20,15 +21,18 @@ from usageaudit.stores.offsets import Offsets
 from usageaudit.stores.port import Insert
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping
 
     from usageaudit.stores.port import Store
     from usageaudit.streams.port import Partition
 
-__all__ = ["BundleToKeep", "EventKey", "Finding", "Ledger", "Offsets"]
+__all__ = ["BundleToKeep", "EventKey", "Finding", "Ledger", "Offsets", "RejectedRecord"]
 
 EventKey = tuple[int, str, str]
 """Event time in microseconds since 1970, source, id."""
+
+RejectedRecord = tuple[int, bytes, Sequence[str], Sequence[bytes]]
+"""Offset, bytes, and names and values of the headers."""
 
 _OF_PARTITION = "stream = {stream:String} AND topic = {topic:String} AND partition = {partition:UInt32}"
 
@@ -59,6 +63,8 @@ _REJECTED = (
     ("ingest_time", "DateTime64(3, 'UTC')"),
     ("offset", "UInt64"),
     ("payload", "String"),
+    ("header_names", "Array(String)"),
+    ("header_values", "Array(String)"),
 )
 _BUNDLE = """INSERT INTO bundles_log (hash, name, archive, loaded_by, loaded_at, git_commit)
 SELECT {hash:String}, {name:String}, {archive:String}, {loaded_by:String}, now64(3, 'UTC'), {git_commit:String}
@@ -202,10 +208,10 @@ class Ledger:
         query_id = f"{_query_prefix(partition)}{epoch}/{number}"
         self._store.insert(Insert("ledger", block, query_id, _TAKEN_OVER, {**_named(partition), "epoch": epoch}))
 
-    def keep_rejected(self, partition: Partition, payloads: Sequence[tuple[int, bytes]]) -> None:
-        """Keep the bytes of rejected records, by offset; what is kept twice is read once."""
+    def keep_rejected(self, partition: Partition, records: Sequence[RejectedRecord]) -> None:
+        """Keep bytes and headers of rejected records; what is kept twice is read once."""
         block = NativeBlock(_REJECTED, [name for name, _ in _REJECTED[:4]])
-        block.add_rows(payloads)
+        block.add_rows(records)
         for name, value in {**_named(partition), "ingest_time": _now_ms()}.items():
             block.set_constant(name, value)
         query_id = f"rejected/{uuid.uuid4().hex}"

@@ -2,6 +2,10 @@
 
 ClickHouse has no transactions over DDL, so every statement of a migration may be run again: what was interrupted is
 repeated from its first statement, and two processes that migrate at once do the same things twice.
+
+Migrations add: tables, columns, and views with more columns. So a program goes on with a store that a later version
+migrated, and consumers of both versions write beside each other. A migration after which older programs must not write
+any more says so in its name, `NNNN_…_breaking.sql`.
 """
 
 from __future__ import annotations
@@ -18,6 +22,8 @@ if TYPE_CHECKING:
     from usageaudit.stores.port import Store
 
 _NAME = re.compile(r"(\d{4})_\w+\.sql")
+_BREAKING = "_breaking.sql"
+_TRIES = 3
 _END_OF_STATEMENT = re.compile(r";[ \t]*$", re.MULTILINE)
 _COMMENT = re.compile(r"^--.*\n?", re.MULTILINE)
 
@@ -56,23 +62,34 @@ def pending(store: Store) -> tuple[Migration, ...]:
     """Return the migrations that the store still lacks, in order.
 
     Raises:
-        ConfigurationError: the store was migrated by a newer version, or by other files of the same number.
+        ConfigurationError: a newer version migrated the store so that this one must not write to it, or it was
+            migrated by other files of the same number.
         StoreUnavailable: it can't be reached.
     """
     known = migrations()
     applied = _applied(store)
-    if newer := set(applied) - {migration.version for migration in known}:
+    last = known[-1].version
+    if stop := [name for version, (name, _) in applied.items() if version > last and name.endswith(_BREAKING)]:
         raise ConfigurationError(
-            f"the store's schema is at version {max(newer)} and this usageaudit knows {known[-1].version}: "
-            "install the version that migrated the store, or a later one"
+            f"the store's schema is at version {max(applied)} and this usageaudit knows {last}, which must not write "
+            f"after {min(stop)}: install the version that migrated the store, or a later one"
         )
     for migration in known:
-        if applied.get(migration.version, migration.digest) != migration.digest:
+        if applied.get(migration.version, ("", migration.digest))[1] != migration.digest:
             raise ConfigurationError(
                 f"the store was migrated with another {migration.name} than this usageaudit has: "
                 "use the release that migrated it, or a new database"
             )
     return tuple(migration for migration in known if migration.version not in applied)
+
+
+def newer(store: Store) -> tuple[str, ...]:
+    """Return the names of the migrations that a later version applied to the store and this one does not know.
+
+    Raises StoreUnavailable.
+    """
+    last = migrations()[-1].version
+    return tuple(name for version, (name, _) in sorted(_applied(store).items()) if version > last)
 
 
 def migrate(store: Store) -> tuple[int, ...]:
@@ -90,19 +107,39 @@ def migrate(store: Store) -> tuple[int, ...]:
 
 
 def _apply(store: Store, migration: Migration) -> None:
+    """Run a migration and record it; one that fails is repeated, since who migrates beside us may be in its way.
+
+    The embedded engine replaces a view by dropping it first, so that for a moment it is not there.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            if _run(store, migration):
+                record = {"version": migration.version, "name": migration.name, "digest": migration.digest}
+                store.execute(_RECORD, record)
+        except QueryError:
+            if not left:
+                raise
+        else:
+            return
+
+
+def _run(store: Store, migration: Migration) -> bool:
+    """Run the statements of a migration; return whether it is still to be recorded."""
     for number, statement in enumerate(migration.statements, start=1):
+        if migration.version in _applied(store):
+            # Another process has just done it, and may have gone on to a later one that replaces the same view.
+            return False
         try:
             store.execute(statement)
         except QueryError as error:
             raise QueryError(f"{migration.name}, statement {number}: {error}") from error
-    record = {"version": migration.version, "name": migration.name, "digest": migration.digest}
-    store.execute(_RECORD, record)
+    return True
 
 
-def _applied(store: Store) -> dict[int, str]:
-    """Return the digests of the applied migrations by version; of one that two processes applied, the first."""
+def _applied(store: Store) -> dict[int, tuple[str, str]]:
+    """Return name and digest of the applied migrations by version; of one that two processes applied, the first."""
     ((there,),) = store.execute("EXISTS TABLE schema_migrations").rows
     if not there:
         return {}
-    rows = store.execute("SELECT version, argMin(digest, applied_at) FROM schema_migrations GROUP BY version").rows
-    return {int(version): str(digest) for version, digest in rows}
+    sql = "SELECT version, argMin(name, applied_at), argMin(digest, applied_at) FROM schema_migrations GROUP BY version"
+    return {int(version): (str(name), str(digest)) for version, name, digest in store.execute(sql).rows}

@@ -101,6 +101,8 @@ REJECTED_PAYLOADS = Table(
         Field("offset", "UInt64", "offset of the record"),
         Field("ingest_time", "DateTime64(3, 'UTC')", "when the record was refused"),
         Field("payload", "String CODEC(ZSTD(1))", "its bytes", personal=True),
+        Field("header_names", "Array(String)", "names of its headers that have a value, in their order", personal=True),
+        Field("header_values", "Array(String)", "values of those headers, as bytes", personal=True),
     ),
     engine="ReplacingMergeTree",
     order_by="(stream, topic, partition, offset)",

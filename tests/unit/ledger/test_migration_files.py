@@ -15,6 +15,9 @@ REPEATABLE = re.compile(
     r"|ALTER TABLE \w+ (ADD (COLUMN|INDEX|PROJECTION) IF NOT EXISTS|DROP (COLUMN|INDEX|PROJECTION) IF EXISTS"
     r"|MODIFY (COLUMN|SETTING|TTL|COMMENT)) "
 )
+ADDING = re.compile(
+    r"CREATE (TABLE|VIEW) IF NOT EXISTS|CREATE OR REPLACE VIEW|ALTER TABLE \w+ ADD (COLUMN|INDEX|PROJECTION) "
+)
 
 
 def test_migrations_are_numbered_from_one_on() -> None:
@@ -28,6 +31,13 @@ def test_every_statement_may_be_run_again(migration: Migration) -> None:
     assert migration.statements
     for statement in migration.statements:
         assert REPEATABLE.match(statement), statement
+
+
+@pytest.mark.parametrize("migration", migrations(), ids=lambda migration: migration.name)
+def test_migrations_only_add(migration: Migration) -> None:
+    """Programs of the version before go on with the store: nothing is taken away, unless the file's name says so."""
+    if not migration.name.endswith("_breaking.sql"):
+        assert [statement for statement in migration.statements if not ADDING.match(statement)] == []
 
 
 def test_statements_end_at_a_semicolon_at_the_end_of_a_line() -> None:
@@ -44,6 +54,7 @@ RELEASED = {
     "0002_views.sql": "0d9752e6541cf74d555b375725636d54366dfc811f5b98ad6bb05fde87f9ce78",
     "0003_approvals.sql": "5d892a718399cdde41eadd7ed2cbf292eddad1220cc17c2de9a0f16ca8df88f9",
     "0004_rejudged.sql": "145571768728c0fe81deeeb4861cf4342e80e597a28375e2b764684fc1ee11b3",
+    "0005_headers.sql": "646cd4738c3062dcabf6cada46b98e7bbf5d5a66d7e682ab6771d4c307e8cf93",
 }
 
 
