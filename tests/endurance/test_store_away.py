@@ -109,7 +109,7 @@ def test_a_store_that_is_away_costs_nothing_but_time(
 def test_a_slow_store_puts_nobody_out_of_the_group(
     broker: Kafka, start_clickhouse: Callable[..., ClickHouse], tmp_path: Path
 ) -> None:
-    """With inserts that take seconds, longer than the group waits for a silent member, the consumer stays and is exact."""
+    """With inserts that take longer than the group waits for a silent member, the consumer stays and is exact."""
     topic, clickhouse, events = "slow", start_clickhouse(), int(SLOW_RATE * SLOW_SECONDS)
     broker.create_topic(topic)
     with consuming(tmp_path, _stream(broker, topic), clickhouse.url) as consumer:
