@@ -16,7 +16,7 @@ from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from usageaudit.cli.settings import Settings
-    from usageaudit.pipeline.consume import Counts
+    from usageaudit.pipeline.activity import Counts
 
 
 def up(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from usageaudit.demo.week import SimulatedEvent
-    from usageaudit.pipeline.consume import Counts
+    from usageaudit.pipeline.activity import Counts
     from usageaudit.stores.port import Store
 
     Progress = Callable[[int, int], None]

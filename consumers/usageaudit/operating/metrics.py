@@ -12,20 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from usageaudit.pipeline.activity import FINDING_KINDS, REASONS, RECORD_BOUNDS, SECOND_BOUNDS, SERVERS, STAGES
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     Kind = Literal["counter", "gauge", "histogram", "info"]
 
 STATUSES = ("accepted", "duplicate", "rejected")
-STAGES = ("poll", "judge", "look_up", "insert", "acknowledge")
-SERVERS = ("store", "stream")
-REASONS = ("fenced", "outcome_unknown", "retention", "takeover_failed", "left")
-FINDING_KINDS = ("offset_gap", "exception_expired", "rejected_share")
 FOLDERS = ("stream", "store", "spool")
-
-RECORD_BUCKETS = (1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 200_000)
-SECOND_BUCKETS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +47,17 @@ BATCH_RECORDS = Metric(
     "histogram",
     "records",
     "Records in a batch that was written to the ledger; the count is the number of batches",
-    buckets=RECORD_BUCKETS,
+    buckets=RECORD_BOUNDS,
 )
 BATCH_SECONDS = Metric(
     "usageaudit_batch_duration_seconds",
     "histogram",
     "seconds",
-    "How long each stage of a batch took: poll (waiting for records included), judge (decoding included), look_up (of "
-    "events that are recorded already), insert, acknowledge. A stage that failed is not in it",
+    "How long each stage of a batch took: poll (waiting for records included), judge (decoding included; "
+    "again where some events are recorded already), look_up (of those), insert, acknowledge. One that failed is not in "
+    "it",
     {"stage": STAGES},
-    SECOND_BUCKETS,
+    SECOND_BOUNDS,
 )
 LAG_RECORDS = Metric(
     "usageaudit_lag_records",

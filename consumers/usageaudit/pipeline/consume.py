@@ -8,22 +8,26 @@ the ledger and not the stream what has been done.
 from __future__ import annotations
 
 import gc
-import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import structlog
 
 from usageaudit.errors import Fenced, OutcomeUnknown, RetentionOvertook, StoreUnavailable, StreamUnavailable
+from usageaudit.pipeline.activity import Activity, Counts, Position
+from usageaudit.pipeline.fields import of_batch, of_partition
 from usageaudit.pipeline.judging import judge_records
 from usageaudit.pipeline.recovery import take_over
+from usageaudit.pipeline.rejections import Rejections
+from usageaudit.pipeline.setback import Setback
 
 if TYPE_CHECKING:
     from threading import Event
 
+    from usageaudit.pipeline.activity import Reason
     from usageaudit.pipeline.judging import Judged
-    from usageaudit.pipeline.policies import Policies
+    from usageaudit.pipeline.policies import InForce, Policies
     from usageaudit.pipeline.recovery import Tenure
     from usageaudit.stores.ledger import Ledger
     from usageaudit.streams.port import Batch, Partition, Stream
@@ -31,55 +35,20 @@ if TYPE_CHECKING:
 log = structlog.get_logger("usageaudit.consumer")
 
 POLL_SECONDS = 0.5
-FIRST_PAUSE, LONGEST_PAUSE = 0.25, 15.0
 RECLAIM_SECONDS = 60.0
 """How long a fenced consumer leaves a partition alone before it claims back what the group still gives to it."""
 UNASSIGNED_SECONDS = 60.0
 """How long a consumer that is to catch up waits for the group to give it a partition."""
-ALARMING_SHARE, ALARMING_RECORDS = 0.5, 100
-"""More than this share refused of a batch of so many records is worth an alarm: a broken producer, usually."""
+SUMMARY_SECONDS = 60.0
+"""How often the log says what was done since it last said so."""
 
 
 @dataclass(slots=True)
-class Counts:
-    """What a consumer did since it started: records by status, and batches."""
+class _Summary:
+    """What had been done when the log last said so, and when that was."""
 
-    accepted: int = 0
-    duplicates: int = 0
-    rejected: int = 0
-    batches: int = 0
-
-    @property
-    def consumed(self) -> int:
-        """Records of any status."""
-        return self.accepted + self.duplicates + self.rejected
-
-    def add(self, judged: Judged) -> None:
-        """Count a recorded batch."""
-        self.accepted += judged.accepted
-        self.duplicates += judged.duplicates
-        self.rejected += len(judged.rejected)
-        self.batches += 1
-
-
-@dataclass(slots=True)
-class Setback:
-    """How long to wait after failures in a row: longer after each, with jitter."""
-
-    times: int = 0
-    until: float = 0.0
-
-    def grow(self, seconds: float | None = None) -> float:
-        """Note another failure; return for how many seconds to wait, `seconds` where the wait is given."""
-        pause = min(FIRST_PAUSE * 2.0**self.times, LONGEST_PAUSE) * random.uniform(0.5, 1.0)  # noqa: S311  jitter
-        pause = pause if seconds is None else seconds
-        self.times += 1
-        self.until = time.monotonic() + pause
-        return pause
-
-    def is_over(self) -> bool:
-        """Tell whether the wait after the last failure is over."""
-        return time.monotonic() >= self.until
+    counts: Counts = field(default_factory=Counts)
+    at: float = field(default_factory=time.monotonic)
 
 
 @dataclass(slots=True)
@@ -95,17 +64,20 @@ class Consumer:
     policies: Policies
     owner: str
     stop: Event
-    counts: Counts = field(default_factory=Counts)
+    activity: Activity = field(default_factory=Activity)
+    rejections: Rejections = field(default_factory=Rejections)
+    _in_hand: Batch | None = None
+    _summary: _Summary = field(default_factory=_Summary)
     _tenures: dict[Partition, Tenure] = field(default_factory=dict)
     _setbacks: dict[Partition, Setback] = field(default_factory=dict)
     _stream_setback: Setback = field(default_factory=Setback)
-    _expiry_setback: Setback = field(default_factory=Setback)
+    _findings_setback: Setback = field(default_factory=Setback)
 
     def run(self) -> Counts:
         """Consume until `stop` is set."""
         while not self.stop.is_set():
             self.step()
-        return self.counts
+        return self.activity.counts
 
     def run_until_caught_up(self) -> Counts:
         """Consume up to the offsets that were the end of the partitions when they were taken over.
@@ -120,30 +92,37 @@ class Consumer:
                 log.warning("no partition was assigned: other members of the group have them all")
                 break
             self.step()
-        return self.counts
+        return self.activity.counts
 
     def step(self) -> None:
         """Take over what was assigned, then poll, judge, record and acknowledge one batch."""
+        self.activity.live()
         self._forget_lost()
         for partition in self._assigned() or ():
             if self._setback(partition).is_over():
                 self._take_over(partition)
-        self._report_expired()
-        batch = self._poll()
-        if batch is not None:
-            self._process(batch)
-        del batch
+        self._report_findings()
+        self._in_hand = self._poll()
+        self._note()
+        if self._in_hand is not None:
+            self._process(self._in_hand)
+        self._in_hand = None
+        self._note()
+        self._summarize()
         gc.collect()  # the service turned automatic collection off
 
     def _assigned(self) -> list[Partition] | None:
         """Return the partitions to take over, None where the stream can't tell now."""
         try:
-            return self.stream.assigned()
+            assigned = self.stream.assigned()
         except StreamUnavailable as error:
             self._wait_for_stream(error)
             return None
+        self.activity.waiting = len(assigned)
+        return assigned
 
     def _wait_for_stream(self, error: StreamUnavailable) -> None:
+        self.activity.retries["stream"] += 1
         pause = self._stream_setback.grow()
         log.warning("waiting for the stream", cause=str(error), seconds=round(pause, 2))
         self._rest(pause)
@@ -154,34 +133,49 @@ class Consumer:
 
     def _take_over(self, partition: Partition) -> None:
         self._tenures.pop(partition, None)
+        self.activity.live()
         try:
-            self._tenures[partition] = take_over(partition, self.stream, self.ledger, self.owner)
+            tenure = take_over(partition, self.stream, self.ledger, self.owner)
         except (StoreUnavailable, OutcomeUnknown, StreamUnavailable) as error:
-            self._give_up(partition, "could not take a partition over", str(error))
+            self.activity.retries["stream" if isinstance(error, StreamUnavailable) else "store"] += 1
+            return self._give_up(partition, "takeover_failed", "could not take a partition over", str(error))
+        self._tenures[partition] = tenure
+        self.activity.takeovers += 1
+        self.activity.waiting -= 1
+        self.activity.findings["offset_gap"] += tenure.gaps
+        return None
 
-    def _report_expired(self) -> None:
-        """Report exceptions that have expired, whether or not events come; the store may be away, then later."""
-        if not self._expiry_setback.is_over():
+    def _report_findings(self) -> None:
+        """Report what belongs to no batch, whether or not events come; the store may be away, then later."""
+        if not self._findings_setback.is_over():
             return
         try:
             self.policies.report_expired(self.ledger)
+            while self.rejections.unreported:
+                self.ledger.add_finding(self.rejections.unreported[-1])
+                self.rejections.unreported.pop()
+                self.activity.findings["rejected_share"] += 1
         except (StoreUnavailable, OutcomeUnknown) as error:
-            pause = self._expiry_setback.grow()
-            log.warning("could not report an expired exception", cause=str(error), seconds=round(pause, 2))
+            self.activity.retries["store"] += 1
+            pause = self._findings_setback.grow()
+            log.warning("could not report a finding", cause=str(error), seconds=round(pause, 2))
         else:
-            self._expiry_setback = Setback()
+            self._findings_setback = Setback()
 
     def _poll(self) -> Batch | None:
+        began = time.perf_counter()
         try:
             batch = self.stream.poll(POLL_SECONDS)
         except RetentionOvertook as gap:
             for partition in [at for at in self._tenures if (at.topic, at.number) == (gap.topic, gap.partition)]:
-                self._give_up(partition, "the stream no longer has what comes next", str(gap))
+                self._give_up(partition, "retention", "the stream no longer has what comes next", str(gap))
             return None
         except StreamUnavailable as error:
             self._wait_for_stream(error)
             return None
         self._stream_setback = Setback()
+        if batch is not None:
+            self.activity.stages["poll"].add(time.perf_counter() - began)
         return batch
 
     def _process(self, batch: Batch) -> None:
@@ -192,46 +186,75 @@ class Consumer:
                 self._record(batch, self._tenures[partition])
             except StoreUnavailable as error:
                 pause = waiting.grow()
-                log.warning("waiting for the store", cause=str(error), seconds=round(pause, 2))
+                self.activity.retries["store"] += 1
+                log.warning("waiting for the store", **of_batch(batch), cause=str(error), seconds=round(pause, 2))
                 self._rest(pause)
             except OutcomeUnknown as error:
-                return self._give_up(partition, "outcome of an insert unknown, reading back", str(error))
+                what = "outcome of an insert unknown, reading back"
+                return self._give_up(partition, "outcome_unknown", what, str(error))
             except Fenced as error:
-                return self._give_up(partition, "another consumer took the partition over", str(error), RECLAIM_SECONDS)
+                what = "another consumer took the partition over"
+                return self._give_up(partition, "fenced", what, str(error), RECLAIM_SECONDS)
             else:
                 return self._acknowledge(batch)
-        return self._give_up(partition, "a batch was left to the next takeover", "stopped, or the partition is lost")
+        cause = "stopped, or the partition is lost"
+        return self._give_up(partition, "left", "a batch was left to the next takeover", cause)
 
     def _record(self, batch: Batch, tenure: Tenure) -> None:
         """Judge what the ledger does not have yet and write it as one block."""
         records = tenure.missing(batch.records)
         if not records:
             return
+        activity = self.activity
         policies = self.policies.current(self.ledger)
-        judged = judge_records(records, policies.judge)
-        if already := self.ledger.accepted(judged.keys):
-            judged = judge_records(records, policies.judge, already)
-        if judged.rejected:
-            self.ledger.keep_rejected(batch.partition, judged.rejected)
+        with activity.timing("judge"):
+            judged = judge_records(records, policies.judge)
+        with activity.timing("look_up"):
+            already = self.ledger.accepted(judged.keys)
+        if already:
+            with activity.timing("judge"):
+                judged = judge_records(records, policies.judge, already)
         tenure.number += 1
-        self.ledger.record(judged.block, batch.partition, tenure.epoch, tenure.number, bundle=policies.bundle.hash)
-        self.counts.add(judged)
-        self._alarm(batch.partition, judged)
+        with activity.timing("insert"):
+            if judged.rejected:
+                self.ledger.keep_rejected(batch.partition, judged.rejected)
+            self.ledger.record(judged.block, batch.partition, tenure.epoch, tenure.number, bundle=policies.bundle.hash)
+        self._recorded(replace(batch, records=list(records)), judged, tenure, policies)
+
+    def _recorded(self, batch: Batch, judged: Judged, tenure: Tenure, policies: InForce) -> None:
+        """Count a batch, and say what became of it."""
+        rejected = len(judged.rejected)
+        self.activity.count(judged.accepted, judged.duplicates, rejected)
+        self.rejections.add(batch.partition, judged.block.rows, rejected)
+        place = {**of_batch(batch), "epoch": tenure.epoch, "batch": tenure.number, "bundle": policies.bundle.hash}
+        statuses = {"accepted": judged.accepted, "duplicates": judged.duplicates, "rejected": rejected}
+        log.debug("batch recorded", **place, **statuses)
+        if rejected:
+            log.warning("records refused", **place, rejected=rejected, examples=judged.examples)
 
     def _acknowledge(self, batch: Batch) -> None:
         """Commit the batch; where that fails nothing is lost, since recovery reads the ledger."""
-        self._tenures[batch.partition].reached = batch.next_offset
+        self._tenures[batch.partition].advance(batch)
         self._setbacks.pop(batch.partition, None)
         try:
-            self.stream.acknowledge(batch.partition, batch.next_offset)
+            with self.activity.timing("acknowledge"):
+                self.stream.acknowledge(batch.partition, batch.next_offset)
         except StreamUnavailable as error:
-            log.warning("could not acknowledge", partition=str(batch.partition), cause=str(error))
+            self.activity.retries["stream"] += 1
+            log.warning("could not acknowledge", **of_batch(batch), cause=str(error))
 
-    def _give_up(self, partition: Partition, what: str, cause: str, seconds: float | None = None) -> None:
+    def _give_up(
+        self, partition: Partition, reason: Reason, what: str, cause: str, seconds: float | None = None
+    ) -> None:
         """Throw away what is in memory of a partition; it is taken over again later, if it still belongs here."""
         pause = self._setback(partition).grow(seconds)
-        log.warning(what, partition=str(partition), cause=cause, seconds=round(pause, 2))
-        self._tenures.pop(partition, None)
+        self.activity.given_up[reason] += 1
+        tenure = self._tenures.pop(partition, None)
+        place = of_partition(partition) if tenure is None else {**of_partition(partition), "epoch": tenure.epoch}
+        batch = self._in_hand
+        if batch is not None and batch.partition == partition:
+            place |= of_batch(batch)
+        log.warning(what, **place, cause=cause, seconds=round(pause, 2))
         self.stream.release(partition)
 
     def _setback(self, partition: Partition) -> Setback:
@@ -241,7 +264,9 @@ class Consumer:
         """Stay in the group without taking in more, but not beyond being told to stop."""
         until = time.monotonic() + seconds
         while not self.stop.is_set() and (left := until - time.monotonic()) > 0:
+            self.activity.live()
             self.stream.rest(min(left, POLL_SECONDS))
+            self._note()
 
     def _caught_up(self) -> bool:
         return (
@@ -250,12 +275,43 @@ class Consumer:
             and all(tenure.reached >= tenure.target for tenure in self._tenures.values())
         )
 
-    def _alarm(self, partition: Partition, judged: Judged) -> None:
-        refused = len(judged.rejected)
-        if judged.block.rows >= ALARMING_RECORDS and refused > ALARMING_SHARE * judged.block.rows:
-            log.error(
-                "most records are refused; see `usageaudit rejects list`",
-                partition=str(partition),
-                rejected=refused,
-                records=judged.block.rows,
-            )
+    def _note(self) -> None:
+        """Let readers see where the partitions are, and how much is refused."""
+        self.activity.positions = tuple(self._position(at, tenure) for at, tenure in self._tenures.items())
+        self.activity.connected = self.stream.connected()
+        self.activity.rejected_share = self.rejections.share()
+        self.activity.alarmed = self.rejections.alarmed()
+        self.activity.findings["exception_expired"] = self.policies.reported
+
+    def _position(self, partition: Partition, tenure: Tenure) -> Position:
+        since, batch = tenure.recorded, self._in_hand
+        if batch is not None and batch.partition == partition and batch.records:
+            since = batch.records[0].timestamp
+        return Position(partition.topic, partition.number, tenure.reached, self._end_of(partition), since)
+
+    def _end_of(self, partition: Partition) -> int | None:
+        try:
+            return self.stream.highwater(partition)
+        except StreamUnavailable:
+            return None
+
+    def _summarize(self) -> None:
+        """Say now and then what was done since."""
+        seconds = time.monotonic() - self._summary.at
+        if seconds < SUMMARY_SECONDS:
+            return
+        counts = self.activity.counts
+        done = counts.minus(self._summary.counts)
+        self._summary = _Summary(replace(counts))
+        lags = [position.lag or 0 for position in self.activity.positions]
+        log.info(
+            "summary",
+            seconds=round(seconds),
+            accepted=done.accepted,
+            duplicates=done.duplicates,
+            rejected=done.rejected,
+            batches=done.batches,
+            records_per_second=round(done.consumed / seconds, 1),
+            partitions=len(lags),
+            lag=sum(lags),
+        )

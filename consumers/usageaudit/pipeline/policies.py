@@ -6,7 +6,7 @@ import datetime as dt
 import getpass
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import structlog
 
@@ -35,13 +35,19 @@ class InForce:
 
 @dataclass(slots=True)
 class Policies:
-    """The policy sources of a consumer and the bundle made of them. Raises BundleError where they can't be loaded."""
+    """The policy sources of a consumer and the bundle made of them. Raises BundleError where they can't be loaded.
+
+    `reloads` counts how often they were read again, with which result, and `reported` the findings that were written.
+    """
 
     sources: Sequence[str]
     _in_force: InForce = field(init=False)
     _loaded_by: str = field(init=False)
     _expiries: list[Finding] = field(init=False)
     _kept: str = ""
+    reloads: dict[Literal["loaded", "failed"], int] = field(default_factory=lambda: {"loaded": 0, "failed": 0})
+    reported: int = 0
+    _expirations: tuple[dt.datetime, ...] = ()
     # A plain flag: the lock of an Event is not to be taken by a signal handler that interrupts its owner.
     _reload: bool = False
 
@@ -59,6 +65,16 @@ class Policies:
         self._keep(ledger)
         return self._in_force
 
+    @property
+    def bundle_hash(self) -> str:
+        """The hash of the bundle in force."""
+        return self._in_force.bundle.hash
+
+    def expired(self, now: dt.datetime | None = None) -> int:
+        """Return how many exceptions of the bundle in force have expired."""
+        until = now or dt.datetime.now(dt.UTC)
+        return sum(moment <= until for moment in self._expirations)
+
     def report_expired(self, ledger: Ledger, now: dt.datetime | None = None) -> None:
         """Append the findings that exceptions in force have expired since this was last asked."""
         self._read_again()
@@ -67,7 +83,8 @@ class Policies:
             self._keep(ledger)
             ledger.add_finding(self._expiries[-1])
             expired = self._expiries.pop()
-            log.warning("an exception has expired", finding=expired.message)
+            self.reported += 1
+            log.warning("an exception has expired", bundle=expired.bundle, finding=expired.message)
 
     def _keep(self, ledger: Ledger) -> None:
         """Keep the bundle and its approvals in the store, once."""
@@ -80,6 +97,7 @@ class Policies:
     def _adopt(self, in_force: InForce) -> None:
         self._in_force = in_force
         self._expiries = expiry_findings(in_force.bundle)
+        self._expirations = tuple(finding.window_end for finding in self._expiries)
 
     def _read_again(self) -> None:
         """Where it was asked for, take the new bundle whole, or stay with the one in force where it has an error."""
@@ -89,9 +107,12 @@ class Policies:
         try:
             self._adopt(_load(self.sources))
         except BundleError as error:
-            log.error("the policies have errors; the ones in force stay", errors=str(error))
+            self.reloads["failed"] += 1
+            in_force = self.bundle_hash
+            log.error("the policies have errors; the ones in force stay", bundle=in_force, errors=str(error))
             return
-        log.info("policies loaded", bundle=self._in_force.bundle.hash)
+        self.reloads["loaded"] += 1
+        log.info("policies loaded", bundle=self.bundle_hash)
 
 
 def user_name() -> str:

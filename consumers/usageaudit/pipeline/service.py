@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from usageaudit.pipeline.consume import Consumer, Counts
+from usageaudit.pipeline.activity import Activity
+from usageaudit.pipeline.consume import Consumer
+from usageaudit.pipeline.rejections import RejectionLimit, Rejections
 from usageaudit.stores.ledger import Ledger
 from usageaudit.streams.opening import open_stream
 from usageaudit.streams.port import BatchLimits
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from threading import Event
 
+    from usageaudit.pipeline.activity import Counts
     from usageaudit.pipeline.policies import Policies
     from usageaudit.stores.port import Store
 
@@ -31,17 +34,22 @@ class ConsumerConfig:
     group: str | None = None
     limits: BatchLimits = field(default_factory=BatchLimits)
     until_caught_up: bool = False
+    rejections: RejectionLimit = field(default_factory=RejectionLimit)
 
 
-def run_consumer(config: ConsumerConfig, store: Store, policies: Policies, stop: Event) -> Counts:
+def run_consumer(
+    config: ConsumerConfig, store: Store, policies: Policies, stop: Event, activity: Activity | None = None
+) -> Counts:
     """Consume until `stop` is set, or until caught up where the configuration says so.
 
-    The store's tables have to be up to date. Raises StreamUnavailable and StoreUnavailable where a server can't
-    be reached at the start; later on the consumer waits for them.
+    What it does can be watched in `activity`. The store's tables have to be up to date. Raises StreamUnavailable and
+    StoreUnavailable where a server can't be reached at the start; later on the consumer waits for them.
     """
     stream = open_stream(config.stream_url, group=config.group, limits=config.limits)
     try:
-        consumer = Consumer(stream, Ledger(store), policies, f"{socket.gethostname()}/{os.getpid()}", stop)
+        owner = f"{socket.gethostname()}/{os.getpid()}"
+        rejections = Rejections(config.rejections)
+        consumer = Consumer(stream, Ledger(store), policies, owner, stop, activity or Activity(), rejections)
         with collecting_between_batches():
             return consumer.run_until_caught_up() if config.until_caught_up else consumer.run()
     finally:

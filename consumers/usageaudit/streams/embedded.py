@@ -130,6 +130,10 @@ class EmbeddedStream:
         """Return the offset that the next record will get; the file is here, so it is never out of date."""
         return self._log.end(self.address.topic, partition.number) if self.owns(partition) else None
 
+    def connected(self) -> bool:
+        """Tell whether the file is the one that was opened."""
+        return not self._log.gone
+
     def start(self, partition: Partition, offset: int) -> None:
         """Deliver the partition from an offset on."""
         if self.owns(partition):

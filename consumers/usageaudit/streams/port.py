@@ -101,6 +101,10 @@ class Stream(Protocol):
         """
 
     @abstractmethod
+    def connected(self) -> bool:
+        """Tell whether the stream is there, as far as is known without asking. Raises nothing."""
+
+    @abstractmethod
     def start(self, partition: Partition, offset: int) -> None:
         """Deliver the partition from an offset on; what was fetched of it before is thrown away."""
 

@@ -13,7 +13,7 @@ from tests.strategies import MINIMAL, envelope
 from usageaudit.cloudevents import STRUCTURED_HEADERS
 from usageaudit.embedded_log import EmbeddedLog, NewRecord
 from usageaudit.errors import Fenced, OutcomeUnknown, StoreUnavailable, StreamUnavailable
-from usageaudit.pipeline import consume
+from usageaudit.pipeline import consume, setback
 from usageaudit.pipeline.consume import Consumer
 from usageaudit.pipeline.policies import Policies
 from usageaudit.stores.address import open_store
@@ -61,8 +61,8 @@ def log(tmp_path: Path) -> Iterator[EmbeddedLog]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the waits after a failure be short."""
-    monkeypatch.setattr(consume, "FIRST_PAUSE", 0.01)
-    monkeypatch.setattr(consume, "LONGEST_PAUSE", 0.02)
+    monkeypatch.setattr(setback, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(setback, "LONGEST_PAUSE", 0.02)
     monkeypatch.setattr(consume, "RECLAIM_SECONDS", 0.01)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from tests.unit.policy.bundles import policy, write
 from usageaudit.errors import OutcomeUnknown, StoreUnavailable
-from usageaudit.pipeline import consume
+from usageaudit.pipeline import setback
 from usageaudit.pipeline.consume import Consumer
 from usageaudit.pipeline.policies import Policies
 from usageaudit.stores.address import open_store
@@ -154,7 +154,7 @@ def test_a_store_that_is_away_only_delays_the_finding(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The consumer goes on where a finding can't be appended, and appends it later, once."""
-    monkeypatch.setattr(consume, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(setback, "FIRST_PAUSE", 0.0)
     ledger = Away(store)
     ledger.failures = [StoreUnavailable("away"), OutcomeUnknown("lost"), StoreUnavailable("away")]
     policies = Policies([str(_bundle(tmp_path, EXCEPTION))])
