@@ -43,6 +43,15 @@ class Samples:
     times: list[float] = field(default_factory=list)
     sizes: list[int] = field(default_factory=list)
 
+    def floor(self, seconds: float) -> Samples:
+        """Return the smallest size of every so many seconds: what is held between batches, not what one takes."""
+        lowest: dict[int, tuple[float, int]] = {}
+        for at, size in zip(self.times, self.sizes, strict=True):
+            slot = int((at - self.times[0]) // seconds)
+            if slot not in lowest or size < lowest[slot][1]:
+                lowest[slot] = (at, size)
+        return Samples([at for at, _ in lowest.values()], [size for _, size in lowest.values()])
+
     def slope(self, settle: float) -> float | None:
         """Return the growth in bytes per hour by least squares, leaving out the first `settle` seconds.
 
