@@ -25,7 +25,7 @@ PAGE_BYTES = 32_768
 _RETRY_SECONDS = 0.01
 _CAUSES = {
     sqlite3.SQLITE_FULL: "the disk is full: free some space",
-    sqlite3.SQLITE_BUSY: f"other processes kept it locked for {LOCK_SECONDS:.0f} s: look for one that hangs",
+    sqlite3.SQLITE_BUSY: "other processes kept it locked for too long: look for one that hangs",
     sqlite3.SQLITE_LOCKED: "it is locked: try again",
     sqlite3.SQLITE_IOERR: "the disk refused to read or write: look at its health, free space and size limits",
     sqlite3.SQLITE_CORRUPT: "the file is damaged: move it away, or restore it from a copy",
@@ -47,6 +47,8 @@ class Layout:
     version: int
     schema: str
     kind: str
+    page_bytes: int = PAGE_BYTES
+    lock_seconds: float = LOCK_SECONDS
 
 
 def open_database(path: Path, layout: Layout, set_up: str, parameters: tuple[str, ...]) -> sqlite3.Connection:
@@ -55,10 +57,10 @@ def open_database(path: Path, layout: Layout, set_up: str, parameters: tuple[str
     `set_up` is a last statement for a new file, with its parameters. Raises sqlite3.Error, see `explained`, and
     ConfigurationError for a file of another kind or a newer version.
     """
-    connection = sqlite3.connect(path, timeout=LOCK_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=layout.lock_seconds, isolation_level=None, check_same_thread=False)
     try:
-        connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
-        _enter_wal_mode(connection)
+        connection.execute(f"PRAGMA page_size = {layout.page_bytes}")
+        _enter_wal_mode(connection, layout.lock_seconds)
         connection.execute("PRAGMA synchronous = FULL")
         if _is_new(connection, layout, path):
             _create(connection, layout, set_up, parameters)
@@ -69,9 +71,9 @@ def open_database(path: Path, layout: Layout, set_up: str, parameters: tuple[str
     return connection
 
 
-def _enter_wal_mode(connection: sqlite3.Connection) -> None:
+def _enter_wal_mode(connection: sqlite3.Connection, seconds: float) -> None:
     """Switch to WAL mode; SQLite does not wait for others here, as it does elsewhere."""
-    deadline = time.monotonic() + LOCK_SECONDS
+    deadline = time.monotonic() + seconds
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")

@@ -22,11 +22,12 @@ Done = Callable[[PublishError | None], None]
 
 @dataclass(slots=True)
 class Item:
-    """A record that waits to be acknowledged; `number` counts those of the buffer."""
+    """A record that waits to be acknowledged; `number` counts those of the buffer, `reason` is why it was refused."""
 
     record: NewRecord
     done: Done | None
     number: int
+    reason: str = ""
 
     @property
     def bytes(self) -> int:

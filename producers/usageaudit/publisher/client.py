@@ -8,14 +8,22 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from usageaudit.errors import ConfigurationError, InvalidEvent, NotAcknowledged, PublishError
-from usageaudit.publisher.complaints import logger
 from usageaudit.publisher.encoder import EventEncoder
 from usageaudit.publisher.process import call_in_child
 from usageaudit.publisher.protocol import PublisherStats
-from usageaudit.publisher.records import LINGER_SECONDS, MAX_QUEUED, MAX_QUEUED_BYTES, RecordPublisher
+from usageaudit.publisher.records import (
+    LINGER_SECONDS,
+    MAX_QUEUED,
+    MAX_QUEUED_BYTES,
+    MAX_SPOOL_BYTES,
+    RecordPublisher,
+)
+from usageaudit.publisher.spool.folder import AUTOMATIC, chosen_folder
+from usageaudit.stream_url import parse_stream_url
 
 if TYPE_CHECKING:
     import asyncio
+    import os
     from collections.abc import Mapping
     from datetime import datetime
     from types import TracebackType
@@ -59,6 +67,8 @@ class Publisher:
         max_queued: int = MAX_QUEUED,
         max_queued_bytes: int = MAX_QUEUED_BYTES,
         linger: float = LINGER_SECONDS,
+        spool: str | os.PathLike[str] | None = AUTOMATIC,
+        max_spool_bytes: int = MAX_SPOOL_BYTES,
     ) -> None:
         if on_full not in ("drop", "block"):
             raise ConfigurationError(f"Publisher: on_full is {on_full!r}; it must be 'drop' or 'block'")
@@ -67,7 +77,12 @@ class Publisher:
         self._source, self._timeout, self._blocks = source, timeout, on_full == "block"
         self._start_over()
         self._records = RecordPublisher(
-            stream_url, max_queued=max_queued, max_queued_bytes=max_queued_bytes, linger=linger
+            stream_url,
+            max_queued=max_queued,
+            max_queued_bytes=max_queued_bytes,
+            linger=linger,
+            spool=chosen_folder(spool, parse_stream_url(stream_url)),
+            max_spool_bytes=max_spool_bytes,
         )
         call_in_child(self._start_over)
 
@@ -82,7 +97,7 @@ class Publisher:
     @property
     def stats(self) -> PublisherStats:
         """What became of the events of this process so far."""
-        counts, complaints = self._records.counts, self._records.complaints
+        counts, complaints, backlog = self._records.counts, self._records.complaints, self._records.backlog
         return PublisherStats(
             emitted=counts.added,
             acknowledged=counts.acknowledged,
@@ -90,6 +105,9 @@ class Publisher:
             invalid=complaints.total(INVALID),
             failed=counts.failed,
             queued=counts.queued,
+            spooled=backlog.records,
+            spool_bytes=backlog.bytes,
+            oldest_spooled_seconds=backlog.oldest_seconds,
         )
 
     def emit(
@@ -200,8 +218,7 @@ class Publisher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if left := self.close():
-            logger.error("%d events were not acknowledged by the stream before the publisher was closed", left)
+        self._records.report_left(self.close(), "the publisher was closed")
 
     def _encode(self, event: Event, event_id: str | None, time: Time) -> tuple[str, NewRecord]:
         try:

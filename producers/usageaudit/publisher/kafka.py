@@ -8,7 +8,6 @@ that came after it, and twice where only the acknowledgement was lost; consumers
 
 from __future__ import annotations
 
-import ssl
 import threading
 import time
 from contextlib import suppress
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from kafka import KafkaProducer, errors
 
 from usageaudit.errors import ConfigurationError, StreamUnavailable
+from usageaudit.kafka_diagnosis import listening, require_usable_files, unreachable
 from usageaudit.publisher.port import Unsent
 
 if TYPE_CHECKING:
@@ -113,17 +113,17 @@ class KafkaOutlet:
             self._producer = None
 
     def _connect(self) -> Any:
-        try:
-            producer: Any = KafkaProducer(**SETTINGS, **self._address.client_settings())
-        except errors.KafkaTimeoutError as error:
-            raise StreamUnavailable(
-                f"no broker answered at {self._address} within {CONNECT_MS // 1_000} s; is the broker up, is this its "
-                f"port, and do security={self._address.security}, the login and the certificates fit that port?"
-            ) from error
-        except (FileNotFoundError, PermissionError, ssl.SSLError, ValueError) as error:  # a certificate, or a setting
-            raise ConfigurationError(f"{self._address}: {_text(error)}; are the options of the URL right?") from error
-        except (errors.KafkaError, OSError) as error:
-            raise self._unavailable(error) from error
+        address = self._address
+        require_usable_files(address)
+        with listening() as causes:
+            try:
+                producer: Any = KafkaProducer(**SETTINGS, **address.client_settings())
+            except errors.KafkaTimeoutError as error:
+                raise StreamUnavailable(unreachable(address, causes.lines, CONNECT_MS / 1_000)) from error
+            except ValueError as error:
+                raise ConfigurationError(f"{address}: {_text(error)}; are the options of the URL right?") from error
+            except (errors.KafkaError, OSError) as error:
+                raise self._unavailable(error) from error
         producer._unregister_cleanup()  # noqa: SLF001  it would close the producer before the publisher's own flush
         return producer
 
@@ -161,6 +161,8 @@ class KafkaOutlet:
                 self._complaints.add("events not sent yet, waiting", f"{self._address} acknowledges nothing")
 
     def _unavailable(self, error: Exception) -> StreamUnavailable:
+        if isinstance(error, errors.AuthorizationError):
+            return StreamUnavailable(f"{self._address}: {_text(error)}")
         return StreamUnavailable(
             f"{self._address}: {_text(error)}; is the broker up, is there a topic "
             f"{self._address.topic}, and are address, security, login and ca_file right?"
@@ -176,6 +178,8 @@ def _result(future: Any) -> Unsent | None:
 
 def _text(error: Exception) -> str:
     """Return an error with its name, which the errors of kafka-python begin with anyway."""
+    if isinstance(error, errors.AuthorizationError):
+        return f"this login lacks a right; a publisher needs WRITE and DESCRIBE on its topic ({error})"
     name, text = type(error).__name__, str(error)
     return text if text.startswith(name) else f"{name}: {text}"
 

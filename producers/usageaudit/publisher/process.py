@@ -21,6 +21,11 @@ def call_in_child(method: Callable[[], None]) -> None:
     os.register_at_fork(after_in_child=_weakly(method))
 
 
+def call_around_forks(before: Callable[[], None], in_parent: Callable[[], None], in_child: Callable[[], None]) -> None:
+    """Call bound methods before every fork of this process and after it, in the parent and in the child."""
+    os.register_at_fork(before=_weakly(before), after_in_parent=_weakly(in_parent), after_in_child=_weakly(in_child))
+
+
 def _weakly(method: Callable[[], None]) -> Callable[[], None]:
     weak = weakref.WeakMethod(method)
 

@@ -18,8 +18,11 @@ class PublisherStats:
     """Counts of events since the process started: `emitted` = `acknowledged` + `failed` + `queued`.
 
     `emitted` were taken into the queue, `acknowledged` are durable in the stream, `failed` were refused by it for good,
-    `queued` are still on their way. `dropped` found no room in the queue and `invalid` were no usage events; both never
-    entered it.
+    `queued` are still on their way, in memory or in the spool. `dropped` found no room in the queue and `invalid` were
+    no usage events; both never entered it.
+
+    `spooled` events wait on disk in `spool_bytes`, in the spool of this process and those that it adopted from others;
+    the oldest has been there for `oldest_spooled_seconds`, None where there is none.
     """
 
     emitted: int
@@ -28,6 +31,9 @@ class PublisherStats:
     invalid: int
     failed: int
     queued: int
+    spooled: int = 0
+    spool_bytes: int = 0
+    oldest_spooled_seconds: float | None = None
 
 
 class EventPublisher(Protocol):

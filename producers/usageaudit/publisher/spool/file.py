@@ -1,0 +1,335 @@
+"""One spool file: records in the order they were emitted, kept on disk until the broker acknowledged them.
+
+Two connections share it, so that a durable event is not held up by what is being shipped: one appends, each commit
+synced to disk, and one reads and deletes, unsynced, since a deletion that is lost only sends an event twice.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from contextlib import closing, contextmanager, suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from usageaudit.embedded_log import NewRecord
+from usageaudit.errors import StreamUnavailable
+from usageaudit.publisher.complaints import logger
+from usageaudit.publisher.process import call_around_forks
+from usageaudit.sqlite_file import Layout, explained, open_database, transaction
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from usageaudit.publisher.spool.owner import OwnerLock
+
+SUFFIX = ".sqlite3"
+DAMAGED_SUFFIX = ".damaged"
+PAGE_BYTES = 8_192
+LOCK_SECONDS = 1.0
+MIN_BYTES = 4 * 1024 * 1024
+MAX_SPARE_BYTES = 16 * 1024 * 1024
+"""Most of the room that is left to the log beside the file."""
+RENEW_BYTES = 16 * 1024 * 1024
+"""A file of this size gives its space back when it is empty."""
+
+_SCHEMA = """
+CREATE TABLE spool (stream TEXT NOT NULL);
+CREATE TABLE records (
+    number INTEGER PRIMARY KEY AUTOINCREMENT, spooled INTEGER NOT NULL,
+    timestamp INTEGER, key BLOB, value BLOB, headers BLOB NOT NULL
+);
+CREATE TABLE refused (
+    number INTEGER PRIMARY KEY, spooled INTEGER NOT NULL,
+    timestamp INTEGER, key BLOB, value BLOB, headers BLOB NOT NULL, reason TEXT NOT NULL
+)
+"""
+LAYOUT = Layout(0x75735370, 1, _SCHEMA, "usageaudit spool", PAGE_BYTES, LOCK_SECONDS)
+_APPEND = "INSERT INTO records (spooled, timestamp, key, value, headers) VALUES (?, ?, ?, ?, ?)"
+_READ = "SELECT number, timestamp, key, value, headers FROM records WHERE number > ? ORDER BY number LIMIT ?"
+_REFUSE = (
+    "INSERT OR REPLACE INTO refused "
+    "SELECT number, spooled, timestamp, key, value, headers, ? FROM records WHERE number = ?"
+)
+_TRY_AGAIN = (
+    "INSERT INTO records (spooled, timestamp, key, value, headers) "
+    "SELECT spooled, timestamp, key, value, headers FROM refused ORDER BY number"
+)
+COUNTS = "SELECT coalesce(max(number) - min(number) + 1, 0), (SELECT count(*) FROM refused) FROM records"
+"""Numbers have no holes, and counting rows would read all of a large file."""
+OLDEST = "SELECT min(spooled) FROM (SELECT spooled FROM records WHERE number > ? ORDER BY number LIMIT 1)"
+_DAMAGE = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_headers = msgspec.json.Decoder(list[tuple[str, bytes | None]])
+
+
+class Spooled(NamedTuple):
+    """A record of the file and its number there."""
+
+    number: int
+    record: NewRecord
+
+
+class SpoolFile:
+    """A spool that this process owns. One thread may append while another reads and settles.
+
+    Every method that touches the file raises StreamUnavailable where that failed: the disk or the spool is full, or the
+    file is locked, not writable, removed or damaged. Nothing was done then, and it may be tried again; a damaged file
+    is set aside first and an empty one takes its place. Across a fork the file is closed, and the child has none of it.
+
+    `pending` records wait for the broker, `refused` ones were turned down by it and are kept, and `lost` ones were in a
+    file that was damaged or removed. `oldest` is when the oldest was spooled, in milliseconds since 1970.
+    """
+
+    def __init__(self, lock: OwnerLock, stream: str, max_bytes: int) -> None:
+        self._lock, self._stream = lock, stream
+        self.path = lock.path.with_suffix(SUFFIX)
+        self._what = f"spool {self.path}"
+        self._spare = min(max_bytes // 4, MAX_SPARE_BYTES)
+        self._max_pages = (max_bytes - self._spare) // PAGE_BYTES
+        self._reading, self._writing = threading.RLock(), threading.RLock()  # always taken in this order
+        self._reader: sqlite3.Connection | None = None
+        self._writer: sqlite3.Connection | None = None
+        self._inode: tuple[int, int] | None = None
+        self._broken = ""
+        self._closed = self._forking = False
+        self._start_over()
+        self.lost = 0
+        lock.sign()
+        call_around_forks(self._before_fork, self._after_fork, self._in_child)
+
+    def _start_over(self) -> None:
+        self._floor = 0  # everything up to this number is done with
+        self._done: set[int] = set()  # and these beyond it
+        self._unmarked: list[tuple[str, int]] = []
+        self._read: list[int] = []
+        self.pending = self.refused = 0
+        self.oldest: int | None = None
+
+    @property
+    def bytes(self) -> int:
+        """What it takes on disk, in bytes, the log beside it included."""
+        return sum(_size(path) for path in parts(self.path))
+
+    def load(self) -> None:
+        """Count what a former owner left; what the broker refused then is tried again."""
+        try:
+            with self._reads() as connection:
+                with self._writing, suppress(sqlite3.OperationalError), transaction(connection):  # the disk may be full
+                    connection.execute(_TRY_AGAIN)
+                    connection.execute("DELETE FROM refused")
+                self.pending, self.refused = connection.execute(COUNTS).fetchone()
+                self.oldest = connection.execute(OLDEST, (0,)).fetchone()[0]
+        except StreamUnavailable:
+            if not self._broken:
+                raise
+            self._mend()
+
+    def append(self, records: Sequence[NewRecord]) -> None:
+        """Append all of the records or none; they are on disk when this returns."""
+        now = time.time_ns() // 1_000_000
+        rows = [(now, one.timestamp, one.key, one.value, msgspec.json.encode(one.headers)) for one in records]
+        self._mend()
+        with self._writing, self._explained():
+            if self._writer is None:
+                self._writer = self._open()
+            with transaction(self._writer):
+                self._writer.executemany(_APPEND, rows)
+                self._check_name()
+            self.pending += len(rows)
+            self.oldest = now if self.oldest is None else self.oldest
+
+    def read(self, limit: int, max_bytes: int) -> list[Spooled]:
+        """Return the oldest records that are not done with: at most `limit`, and none after `max_bytes` of them."""
+        found: list[Spooled] = []
+        self._mend()
+        with self._reads() as connection:
+            with closing(connection.execute(_READ, (self._floor, limit + len(self._done)))) as rows:
+                for number, timestamp, key, value, headers in rows:
+                    if number in self._done:
+                        continue
+                    found.append(Spooled(number, NewRecord(key, value, _headers.decode(headers), timestamp)))
+                    max_bytes -= len(value or b"") + len(key or b"")
+                    if max_bytes <= 0 or len(found) == limit:
+                        break
+            self._read = [one.number for one in found]
+        return found
+
+    def settle(self, acknowledged: Sequence[int], refused: Sequence[tuple[int, str]]) -> None:
+        """Be done with records that were read last: forget those acknowledged, keep those `refused`, with the reason.
+
+        Where that can't be written, they are skipped for as long as this process lives, and the next one sends them
+        again.
+        """
+        with self._reading:
+            self._advance({*acknowledged, *(number for number, _ in refused)})
+            self._unmarked += [(reason, number) for number, reason in refused]
+            with self._writing:
+                self.pending -= len(acknowledged) + len(refused)
+                self.refused += len(refused)
+            try:
+                self._delete()
+            except StreamUnavailable:
+                if not self._renew_if_empty(0):
+                    raise
+            self._renew_if_empty(RENEW_BYTES)
+
+    def _advance(self, numbers: set[int]) -> None:
+        self._done |= numbers
+        for number in self._read:
+            if number not in self._done:
+                break
+            self._floor = number
+        self._done = {number for number in self._done if number > self._floor}
+
+    def _delete(self) -> None:
+        with self._reads() as connection:
+            with self._writing, transaction(connection):
+                connection.executemany(_REFUSE, self._unmarked)
+                connection.execute("DELETE FROM records WHERE number <= ?", (self._floor,))
+            self._unmarked = []
+            with self._writing:
+                self.oldest = connection.execute(OLDEST, (self._floor,)).fetchone()[0]
+
+    def _renew_if_empty(self, above: int) -> bool:
+        """Give the space back of a file in which nothing is left; a full disk may let nothing be deleted from it."""
+        with self._reading, self._writing:
+            if self.pending or self.refused or self._closed or _size(self.path) <= above:
+                return False
+            self._disconnect()
+            self._remove()
+            self._start_over()
+            return True
+
+    def close(self, *, keep: bool = False) -> None:
+        """Let go of the file; it is removed where nothing is left in it, unless it is to be kept as it is."""
+        with self._reading, self._writing:
+            if self._closed:
+                return
+            self._closed = True
+            self._disconnect()
+            empty = not (self.pending or self.refused or keep)
+            if empty:
+                self._remove()
+            self._lock.release(remove=empty)
+
+    @contextmanager
+    def _reads(self) -> Iterator[sqlite3.Connection]:
+        with self._reading, self._explained():
+            if self._reader is None:
+                with self._writing:
+                    self._reader = self._open()
+                self._reader.execute("PRAGMA synchronous = NORMAL")
+            yield self._reader
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            with explained(self._what):
+                yield
+        except StreamUnavailable as error:
+            code = int(getattr(error.__cause__, "sqlite_errorcode", 0)) & 0xFF
+            if code in _DAMAGE:
+                self._broken = str(error)
+            elif code == sqlite3.SQLITE_FULL and _size(self.path) + PAGE_BYTES > self._max_pages * PAGE_BYTES:
+                reason = f"{self._what}: it is full with {self.pending:,} events, as max_spool_bytes has it"
+                raise StreamUnavailable(reason) from error.__cause__
+            raise
+
+    def _check_name(self) -> None:
+        """Raise StreamUnavailable where the file was removed: what is written to it then is lost without a word."""
+        if _inode(self.path) != self._inode:
+            self._broken = f"{self._what}: the file was removed or replaced while it was in use"
+            raise StreamUnavailable(self._broken)
+
+    def _mend(self) -> None:
+        """Begin a new file where this one is damaged or was removed, keeping what there is of it."""
+        if not self._broken:
+            return
+        with self._reading, self._writing:
+            reason, self._broken = self._broken, ""
+            self._disconnect()
+            kept = self._set_aside()
+            count = self.pending + self.refused
+            self.lost += count
+            known = f"{count:,}" if count else "an unknown number of"
+            logger.error("%s; %s events were in it%s; a new file is begun", reason, known, kept)
+            self._start_over()
+
+    def _set_aside(self) -> str:
+        name = f"{self.path.stem}-{time.time_ns():x}{DAMAGED_SUFFIX}"
+        for part in parts(self.path)[:2]:
+            with suppress(FileNotFoundError):
+                part.rename(self.path.with_name(name + part.name.removeprefix(self.path.name)))
+        kept = self.path.with_name(name)
+        return f", which are kept in {kept}" if kept.exists() else ""
+
+    def _open(self) -> sqlite3.Connection:
+        if self._closed:
+            raise StreamUnavailable(f"{self._what}: it was closed")
+        _make(self.path, self._what)
+        connection = open_database(self.path, LAYOUT, "INSERT INTO spool VALUES (?)", (self._stream,))
+        connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
+        connection.execute(f"PRAGMA wal_autocheckpoint = {self._spare // 4 // PAGE_BYTES}")
+        connection.execute(f"PRAGMA journal_size_limit = {self._spare // 2}")
+        self._inode = _inode(self.path)
+        return connection
+
+    def _disconnect(self) -> None:
+        for connection in (self._writer, self._reader):
+            if connection is not None:
+                connection.close()
+        self._writer = self._reader = None
+
+    def _remove(self) -> None:
+        for part in parts(self.path):
+            part.unlink(missing_ok=True)
+
+    def _before_fork(self) -> None:
+        self._reading.acquire()
+        self._writing.acquire()
+        self._forking = True
+        self._disconnect()
+
+    def _after_fork(self) -> None:
+        if self._forking:
+            self._forking = False
+            self._writing.release()
+            self._reading.release()
+
+    def _in_child(self) -> None:
+        self._closed = True
+        self._lock.forget()
+        self._after_fork()
+
+
+def parts(path: Path) -> tuple[Path, Path, Path]:
+    """Return a file of SQLite with the two that it has beside it."""
+    return path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
+
+
+def _make(path: Path, what: str) -> None:
+    """Make the file where there is none, for its mode; one that exists is never opened beside SQLite."""
+    try:
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise StreamUnavailable(f"{what}: it can't be made: {error.strerror or error}") from error
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+def _inode(path: Path) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116  four times as fast as the method, and asked for at every commit
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

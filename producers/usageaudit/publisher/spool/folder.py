@@ -1,0 +1,171 @@
+"""The folder of spools: the own one of each process, and those that ended processes left behind."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from usageaudit.errors import ConfigurationError, StreamUnavailable
+from usageaudit.publisher.complaints import logger
+from usageaudit.publisher.spool.file import COUNTS, DAMAGED_SUFFIX, OLDEST, SUFFIX, SpoolFile, parts
+from usageaudit.publisher.spool.owner import OwnerLock, is_held, signed_by
+from usageaudit.stream_url import KafkaStreamAddress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from usageaudit.stream_url import StreamAddress
+
+VARIABLE = "USAGEAUDIT_SPOOL"
+AUTOMATIC = "auto"
+LOCK_SUFFIX = ".lock"
+
+
+def default_folder() -> Path:
+    """Return where spools lie unless somebody says otherwise: in the folder for state that XDG's rules give a user."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
+    return Path(state) / "usageaudit" / "spool"
+
+
+def chosen_folder(spool: str | os.PathLike[str] | None, address: StreamAddress) -> Path | None:
+    """Return the folder of spools that was asked for, made; None where there is to be no spool.
+
+    The embedded stream has none: what is appended to it is on the local disk already. For "auto" it is the folder that
+    USAGEAUDIT_SPOOL names, no spool where that is empty, and else `default_folder`, done without where it can't be
+    written. Raises ConfigurationError where a folder that was named can't be written.
+    """
+    named = os.environ.get(VARIABLE) if spool == AUTOMATIC else spool
+    if not isinstance(address, KafkaStreamAddress) or (not named and not (named is None and spool == AUTOMATIC)):
+        return None
+    if named is not None:
+        return make_folder(Path(named))
+    try:
+        return make_folder(default_folder())
+    except ConfigurationError as error:
+        logger.warning("no spool: events wait in memory alone, and a durable one waits for the broker: %s", error)
+        return None
+
+
+def stream_name(address: StreamAddress) -> str:
+    """Return what a spool remembers of its stream: brokers and topic, and no secret."""
+    if isinstance(address, KafkaStreamAddress):
+        return f"kafka://{','.join(sorted(address.servers))}?topic={address.topic}"
+    return f"{address}?topic={address.topic}"
+
+
+def make_folder(folder: Path) -> Path:
+    """Make the folder of spools, for this user alone, and return its absolute path.
+
+    Raises ConfigurationError where it can't be written.
+    """
+    folder = folder.expanduser().absolute()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"spool {folder}: the folder can't be made: {error.strerror}; {_ADVICE}") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ConfigurationError(f"spool {folder}: the folder can't be written by this user; {_ADVICE}")
+    return folder
+
+
+_ADVICE = f"name another one with spool= or {VARIABLE}, or none to do without"
+
+
+def new_spool(folder: Path, stream: str, max_bytes: int) -> SpoolFile:
+    """Return a new spool, owned by this process; raises StreamUnavailable."""
+    name = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime())}-{secrets.token_hex(4)}"
+    lock = OwnerLock.acquire(folder / f"{name}{LOCK_SUFFIX}")
+    if lock is None:
+        raise StreamUnavailable(f"spool {folder}: the lock {name}{LOCK_SUFFIX} is taken; it is tried again")
+    return SpoolFile(lock, stream, max_bytes)
+
+
+def adopted_spools(folder: Path, stream: str | None, max_bytes: int) -> Iterator[SpoolFile]:
+    """Take over and yield the spools of a stream, None for any, whose owners are dead; the oldest first.
+
+    Raises StreamUnavailable or ConfigurationError where one can't be read; nothing is taken over then.
+    """
+    for path in spool_files(folder):
+        lock = OwnerLock.acquire(path.with_suffix(LOCK_SUFFIX))
+        if lock is None:
+            continue
+        if not path.exists():  # its owner finished with it just now
+            lock.release(remove=True)
+        elif stream is not None and stream_of(path) not in (stream, None):
+            lock.release(remove=False)
+        else:
+            yield _loaded(SpoolFile(lock, stream or "", max_bytes))
+
+
+def _loaded(spool: SpoolFile) -> SpoolFile:
+    try:
+        spool.load()
+    except (StreamUnavailable, ConfigurationError):
+        spool.close(keep=True)
+        raise
+    return spool
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolStatus:
+    """One spool: its file, whether its owner lives and its process id, the stream, and what waits in it.
+
+    `oldest` is when the oldest event was spooled, in milliseconds since 1970, None where there is none. `problem` says
+    why it can't be read, and is empty where it can.
+    """
+
+    path: Path
+    owner_alive: bool
+    owner_pid: str
+    stream: str
+    events: int
+    refused: int
+    bytes: int
+    oldest: int | None
+    problem: str
+
+
+def statuses(folder: Path) -> list[SpoolStatus]:
+    """Return all spools of a folder, also those that were set aside as damaged; the oldest first."""
+    return [_status(path) for path in [*spool_files(folder), *sorted(folder.glob(f"*{DAMAGED_SUFFIX}"))]]
+
+
+def spool_files(folder: Path) -> list[Path]:
+    """Return the spool files of a folder, the oldest first."""
+    return sorted(folder.glob(f"*{SUFFIX}"))
+
+
+def stream_of(path: Path) -> str | None:
+    """Return the stream that a spool remembers; None where it can't be read."""
+    try:
+        with closing(_look(path)) as connection:
+            row = connection.execute("SELECT stream FROM spool").fetchone()
+    except sqlite3.Error:
+        return None
+    return None if row is None else str(row[0])
+
+
+def _status(path: Path) -> SpoolStatus:
+    lock = path.with_suffix(LOCK_SUFFIX)
+    alive = is_held(lock)
+    size = sum(part.stat().st_size for part in parts(path) if part.exists())
+    try:
+        with closing(_look(path)) as connection:
+            stream = str(connection.execute("SELECT stream FROM spool").fetchone()[0])
+            events, refused = connection.execute(COUNTS).fetchone()
+            oldest = connection.execute(OLDEST, (0,)).fetchone()[0]
+    except (sqlite3.Error, TypeError) as error:
+        return SpoolStatus(path, alive, signed_by(lock), "", 0, 0, size, None, f"it can't be read: {error}")
+    problem = "set aside as damaged" if path.suffix == DAMAGED_SUFFIX else ""
+    return SpoolStatus(path, alive, signed_by(lock), stream, events, refused, size, oldest, problem)
+
+
+def _look(path: Path) -> sqlite3.Connection:
+    """Open a file without making it; what is not in the main file yet is read, too."""
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=1.0)
