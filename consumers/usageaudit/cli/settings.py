@@ -59,8 +59,16 @@ def _store_url(value: str) -> str:
     return value
 
 
+def _http_address(value: str) -> str:
+    try:
+        return value if value == OFF else check_address(value)
+    except ConfigurationError as error:
+        raise ValueError(str(error)) from None
+
+
 StreamUrl = Annotated[str, AfterValidator(_stream_url)]
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split), Field(min_length=1)]
 
 
@@ -78,6 +86,11 @@ class Settings(BaseSettings):
         DEFAULT_DATA,
         description="where the record is kept: embedded:FOLDER, or clickhouse://USER:PASSWORD@HOST:PORT/DATABASE",
     )
+    spool: str | None = Field(
+        None,
+        description="folder of the spools of publishers to Kafka on this machine, as they read it, too; by default "
+        "usageaudit/spool in the folder for state of the user, and none where it is empty",
+    )
     policies: Names = Field(
         ("azure-openai-code-of-conduct",),
         description="policies that judge: names of shipped packs or folders, separated by commas",
@@ -85,6 +98,19 @@ class Settings(BaseSettings):
     batch_records: int = Field(50_000, ge=1, le=1_000_000, description="most records in one batch")
     batch_bytes: ByteSize = Field(ByteSize(64 * 1024**2), ge=1, description="most bytes in one batch")
     batch_seconds: float = Field(0.2, gt=0, le=60, description="longest wait for a batch to fill up")
+    rejected_share: float = Field(
+        0.5, gt=0, le=1, description="share of the records of a window that may be refused without an alarm"
+    )
+    rejected_window: float = Field(300.0, ge=1, le=86_400, description="length of such a window")
+    http: HttpAddress = Field(
+        "127.0.0.1:9464",
+        description="where services answer /livez, /readyz and /metrics: HOST:PORT, such as 0.0.0.0:9464 in a container, "
+        "or off",
+    )
+    hung_seconds: float = Field(
+        300.0, ge=1, description="how long the main loop may give no sign of life before /livez says that it hangs"
+    )
+    spool: str = Field("", description="folder of the publishers' spools on this machine, to be watched and drained")
     query_seconds: float = Field(60.0, gt=0, description="longest time that a query may take")
     query_memory: ByteSize = Field(ByteSize(2 * 1024**3), ge=1024**2, description="most memory that a query may use")
     query_rows: int = Field(1_000_000, ge=1, description="most rows that a query may return")

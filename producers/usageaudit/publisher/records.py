@@ -14,11 +14,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Self
 
 from usageaudit.errors import ConfigurationError, PublishError, QueueFull
+from usageaudit.publisher.adapter import adapter
 from usageaudit.publisher.buffer import Buffer, Counts, Done
 from usageaudit.publisher.complaints import Complaints, logger
 from usageaudit.publisher.process import call_at_exit, call_in_child
 from usageaudit.publisher.shipping import Shipping
-from usageaudit.stream_url import KafkaStreamAddress, parse_stream_url
+from usageaudit.stream_url import parse_stream_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from usageaudit.embedded_log import NewRecord
     from usageaudit.errors import StreamUnavailable
-    from usageaudit.publisher.port import Outlet
     from usageaudit.publisher.spool.source import SpoolSource
     from usageaudit.stream_url import StreamAddress
 
@@ -79,7 +79,7 @@ class RecordPublisher:
         if max_spool_bytes < MIN_SPOOL_BYTES:
             raise ConfigurationError(f"Publisher: max_spool_bytes must be {MIN_SPOOL_BYTES:,} or more")
         address = parse_stream_url(stream_url)
-        self._new_outlet = _adapter(address)
+        self._new_outlet = adapter(address)
         self._new_spool = None if spool is None else _spooling(spool, address, max_spool_bytes)
         self._limits = (max_queued, max_queued_bytes)
         self._linger = linger
@@ -234,17 +234,3 @@ def _spooling(folder: Path, address: StreamAddress, max_bytes: int) -> Callable[
     from usageaudit.publisher.spool.source import SpoolSource
 
     return functools.partial(SpoolSource, folder, stream_name(address), max_bytes)
-
-
-def _adapter(address: StreamAddress) -> Callable[[Complaints], Outlet]:
-    """Return what makes the writing side of the stream, importing no client but its own.
-
-    Not in the publisher's thread, where a fork could leave a half-imported module to the child.
-    """
-    if isinstance(address, KafkaStreamAddress):
-        from usageaudit.publisher.kafka import KafkaOutlet
-
-        return functools.partial(KafkaOutlet, address)
-    from usageaudit.publisher.embedded import EmbeddedOutlet
-
-    return functools.partial(EmbeddedOutlet, address)

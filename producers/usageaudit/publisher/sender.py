@@ -58,6 +58,10 @@ class Sender:
         """Tell whether the thread runs."""
         return self._thread.is_alive()
 
+    def join(self, wait: float) -> None:
+        """Wait so long for the thread to end."""
+        self._thread.join(wait)
+
     def stop(self, wait: float) -> None:
         """Give up what is still queued, and wait so long for the thread to end."""
         self._stopping.set()

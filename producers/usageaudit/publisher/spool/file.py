@@ -114,13 +114,14 @@ class SpoolFile:
         """What it takes on disk, in bytes, the log beside it included."""
         return sum(_size(path) for path in parts(self.path))
 
-    def load(self) -> None:
-        """Count what a former owner left; what the broker refused then is tried again."""
+    def load(self, *, refused: bool) -> None:
+        """Count what a former owner left; what the broker `refused` then is to be tried again, or not."""
         try:
             with self._reads() as connection:
-                with self._writing, suppress(sqlite3.OperationalError), transaction(connection):  # the disk may be full
-                    connection.execute(_TRY_AGAIN)
-                    connection.execute("DELETE FROM refused")
+                if refused:
+                    with self._writing, transaction(connection):
+                        connection.execute(_TRY_AGAIN)
+                        connection.execute("DELETE FROM refused")
                 self.pending, self.refused = connection.execute(COUNTS).fetchone()
                 self.oldest = connection.execute(OLDEST, (0,)).fetchone()[0]
         except StreamUnavailable:

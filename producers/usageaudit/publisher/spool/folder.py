@@ -87,12 +87,12 @@ def new_spool(folder: Path, stream: str, max_bytes: int) -> SpoolFile:
 
 
 def adopted_spools(folder: Path, stream: str | None, max_bytes: int) -> Iterator[SpoolFile]:
-    """Take over and yield the spools of a stream, None for any, whose owners are dead; the oldest first.
-
-    Raises StreamUnavailable or ConfigurationError where one can't be read; nothing is taken over then.
-    """
+    """Take over and yield the spools of a stream, None for any, whose owners are dead; the oldest first, unread."""
     for path in spool_files(folder):
-        lock = OwnerLock.acquire(path.with_suffix(LOCK_SUFFIX))
+        try:
+            lock = OwnerLock.acquire(path.with_suffix(LOCK_SUFFIX))
+        except StreamUnavailable:  # another user's
+            continue
         if lock is None:
             continue
         if not path.exists():  # its owner finished with it just now
@@ -100,16 +100,7 @@ def adopted_spools(folder: Path, stream: str | None, max_bytes: int) -> Iterator
         elif stream is not None and stream_of(path) not in (stream, None):
             lock.release(remove=False)
         else:
-            yield _loaded(SpoolFile(lock, stream or "", max_bytes))
-
-
-def _loaded(spool: SpoolFile) -> SpoolFile:
-    try:
-        spool.load()
-    except (StreamUnavailable, ConfigurationError):
-        spool.close(keep=True)
-        raise
-    return spool
+            yield SpoolFile(lock, stream or "", max_bytes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ RETRY_SECONDS = 0.5
 class SpoolSource:
     """The spools that a process ships from: its own, and those it adopted. Each takes its turn, group by group."""
 
-    def __init__(self, folder: Path, stream: str, max_bytes: int, complaints: Complaints) -> None:
+    def __init__(self, folder: Path, stream: str | None, max_bytes: int, complaints: Complaints) -> None:
         self._folder, self._stream, self._max_bytes = folder, stream, max_bytes
         self._complaints = complaints
         self._changed = threading.Condition(threading.RLock())
@@ -37,14 +37,19 @@ class SpoolSource:
         self._current: SpoolFile | None = None
         self._adopt_at = 0.0
         self._closed = self._released = False
-        self.acknowledged = self.failed = 0
-        """What became of the events of this process."""
+        self.acknowledged = self.failed = 0  # of the events of this process
+        self.shipped = 0  # of all
 
     @property
     def spools(self) -> list[SpoolFile]:
         """The own spool, where there is one yet, and those adopted."""
         with self._changed:
             return [*([self._own] if self._own else []), *self._adopted]
+
+    @property
+    def pending(self) -> int:
+        """How many events wait in all of them."""
+        return sum(spool.pending for spool in self.spools)
 
     @property
     def own_pending(self) -> int:
@@ -58,7 +63,7 @@ class SpoolSource:
         self._closed = False
         if self._own is None:
             make_folder(self._folder)
-            self._own = new_spool(self._folder, self._stream, self._max_bytes)
+            self._own = new_spool(self._folder, self._stream or "", self._max_bytes)
         self._own.append(records)
         with self._changed:
             self._changed.notify_all()
@@ -66,17 +71,16 @@ class SpoolSource:
     def take(self, records: int, size: int, linger: float) -> list[Item]:
         """Return the next group of one spool, waiting for it; none once it is closed and all are empty."""
         while True:
-            self._adopt()
+            if time.monotonic() >= self._adopt_at and not self._closed:
+                self.adopt()
             group = self._next_group(records, size)
             if group:
                 return group
             with self._changed:
-                if self._closed and not any(spool.pending for spool in self.spools):
+                pending = self.pending
+                if self._closed and not pending:
                     break
-                if not any(spool.pending for spool in self.spools):
-                    self._changed.wait(ADOPT_SECONDS)
-                else:  # the file can't be read for now
-                    self._changed.wait(RETRY_SECONDS)
+                self._changed.wait(RETRY_SECONDS if pending else ADOPT_SECONDS)  # one that waits can't be read now
         self.release()
         return []
 
@@ -107,6 +111,7 @@ class SpoolSource:
         except (StreamUnavailable, ConfigurationError) as error:
             self._complaints.add("acknowledged events not deleted from the spool yet", str(error))
         with self._changed:
+            self.shipped += len(acknowledged)
             if spool is self._own:
                 self.acknowledged += len(acknowledged)
                 self.failed += len(failed)
@@ -115,15 +120,24 @@ class SpoolSource:
             self._adopted.remove(spool)
             spool.close()
 
-    def _adopt(self) -> None:
-        if time.monotonic() < self._adopt_at or self._closed:
-            return
+    def adopt(self, *, refused: bool = False) -> None:
+        """Take over the spools of dead owners that hold something; what the broker had `refused` is tried again."""
         self._adopt_at = time.monotonic() + ADOPT_SECONDS
-        try:
-            for spool in adopted_spools(self._folder, self._stream, self._max_bytes):
-                self._adopted.append(spool)
-        except (StreamUnavailable, ConfigurationError) as error:
-            self._complaints.add("spool of another process not adopted", str(error))
+        for spool in adopted_spools(self._folder, self._stream, self._max_bytes):
+            try:
+                spool.load(refused=refused)
+            except (StreamUnavailable, ConfigurationError) as error:
+                self._complaints.add("spool of another process not adopted", str(error))
+                spool.close(keep=True)
+            else:
+                self._take_over(spool)
+
+    def _take_over(self, spool: SpoolFile) -> None:
+        if not spool.pending:
+            spool.close()
+            return
+        with self._changed:
+            self._adopted.append(spool)
 
     def drain(self, wait: float) -> int:
         """Wait until what this process spooled is acknowledged; return how much of it is not."""
