@@ -1,16 +1,15 @@
-"""kill -9 of the consumer at every point of its protocol, and of the store while it writes."""
+"""kill -9 of the store while it writes, and at every point of the one process of the embedded pair."""
 
 from __future__ import annotations
 
 import json
 import random
 import time
-import uuid
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.child import POINTS
+from tests.faults.child import RECOVERING, WORKING
 from tests.faults.harness import EXACT, Account, consumer, publish, steady, wait_until
 
 if TYPE_CHECKING:
@@ -20,53 +19,9 @@ if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickHouse
     from tests.servers.kafka import Kafka
 
-KILLED_EVENTS = 6_000
 SIGKILLED = -9
-
-
-@pytest.fixture(scope="module")
-def small_topic(quick_kafka: Kafka) -> str:
-    """Return a topic with enough events for a few batches a partition."""
-    quick_kafka.create_topic("kills", partitions=4)
-    publish(quick_kafka.bootstrap, "kills", KILLED_EVENTS)
-    return "kills"
-
-
-def _kill_then_finish(
-    point: str, nth: int, kafka: Kafka, topic: str, clickhouse: ClickHouse, folder: Path, *options: str
-) -> Account:
-    """Kill a consumer at a point, let another one finish, and return the account of it."""
-    name = f"kill_{uuid.uuid4().hex[:12]}"
-    clickhouse.execute(f"CREATE DATABASE {name}")
-    stream = f"{kafka.url}?topic={topic}&group={name}&session_timeout_ms=1500"
-    store = clickhouse.database_url(name)
-    shared = ("--records", "500", "--until-caught-up", *options)
-    with consumer(folder, stream, store, "--at", point, "--nth", str(nth), *shared) as victim:
-        assert victim.wait() == SIGKILLED, victim.log.read_text()
-    with consumer(folder, stream, store, *shared) as heir:
-        assert heir.wait() == 0, heir.log.read_text()
-    account = Account(*clickhouse.execute(EXACT.replace("ledger", f"{name}.ledger"))[0])
-    clickhouse.execute(f"DROP DATABASE {name} SYNC")
-    return account
-
-
-@pytest.mark.parametrize("nth", [1, 4])
-@pytest.mark.parametrize("point", POINTS)
-def test_a_killed_consumer_leaves_the_ledger_exact(
-    point: str, nth: int, quick_kafka: Kafka, small_topic: str, clickhouse: ClickHouse, tmp_path: Path
-) -> None:
-    """Wherever a consumer is killed, the next one records what is missing and nothing else."""
-    account = _kill_then_finish(point, nth, quick_kafka, small_topic, clickhouse, tmp_path)
-    assert account == Account(rows=KILLED_EVENTS, offsets=KILLED_EVENTS, accepted=KILLED_EVENTS)
-
-
-def test_without_reading_back_a_batch_lands_twice(
-    quick_kafka: Kafka, small_topic: str, clickhouse: ClickHouse, tmp_path: Path
-) -> None:
-    """Negative control: trusting the committed offset alone doubles a batch that was not acknowledged."""
-    account = _kill_then_finish("before acknowledge", 2, quick_kafka, small_topic, clickhouse, tmp_path, "--forgetful")
-    assert account.offsets == KILLED_EVENTS
-    assert account.rows > KILLED_EVENTS
+EMBEDDED_POINTS = [point for point in (*RECOVERING, *WORKING) if point != "before the answer to an insert"]
+"""An embedded store answers in the call."""
 
 
 def test_a_store_killed_during_inserts_leaves_the_ledger_exact(
@@ -116,7 +71,7 @@ def test_memory_is_bounded_while_the_store_is_away(
         assert waiting.end() == 0
 
 
-@pytest.mark.parametrize("point", POINTS)
+@pytest.mark.parametrize("point", EMBEDDED_POINTS)
 def test_the_embedded_pair_survives_kills(point: str, tmp_path: Path) -> None:
     """Wherever the one process of the embedded pair is killed, running it again makes the ledger exact."""
     from tests.acceptance.conftest import Pair

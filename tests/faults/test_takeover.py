@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.child import POINTS
+from tests.faults.child import RECOVERING, WORKING
 from tests.faults.harness import EVENTS, EXACT, Account, consumer, publish, wait_until
 
 if TYPE_CHECKING:
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickHouse
     from tests.servers.kafka import Kafka
 
+POINTS = (*RECOVERING, *WORKING)
 DANGEROUS = ("before insert", "in the middle of an insert")
 
 
@@ -65,6 +66,6 @@ def test_without_the_fence_the_sleeper_writes_again(
     point: str, quick_kafka: Kafka, busy_topic: str, clickhouse: ClickHouse, tmp_path: Path
 ) -> None:
     """Negative control: without fencing the batch that the sleeper held lands a second time."""
-    account, events = _race(point, quick_kafka, busy_topic, clickhouse, tmp_path, "--unfenced")
+    account, events = _race(point, quick_kafka, busy_topic, clickhouse, tmp_path, "--without", "fence")
     assert account.offsets == events
     assert account.rows > events
