@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, NoDecode, Setting
 
 from usageaudit.cli.masking import masked
 from usageaudit.errors import ConfigurationError
+from usageaudit.operating.address import DEFAULT_ADDRESS, parse_address
 from usageaudit.stores.address import parse_store_url
 from usageaudit.stream_url import parse_stream_url
 
@@ -61,9 +62,10 @@ def _store_url(value: str) -> str:
 
 def _http_address(value: str) -> str:
     try:
-        return value if value == OFF else check_address(value)
+        parse_address(value)
     except ConfigurationError as error:
         raise ValueError(str(error)) from None
+    return value
 
 
 StreamUrl = Annotated[str, AfterValidator(_stream_url)]
@@ -103,14 +105,13 @@ class Settings(BaseSettings):
     )
     rejected_window: float = Field(300.0, ge=1, le=86_400, description="length of such a window")
     http: HttpAddress = Field(
-        "127.0.0.1:9464",
+        DEFAULT_ADDRESS,
         description="where services answer /livez, /readyz and /metrics: HOST:PORT, such as 0.0.0.0:9464 in a container, "
         "or off",
     )
     hung_seconds: float = Field(
         300.0, ge=1, description="how long the main loop may give no sign of life before /livez says that it hangs"
     )
-    spool: str = Field("", description="folder of the publishers' spools on this machine, to be watched and drained")
     query_seconds: float = Field(60.0, gt=0, description="longest time that a query may take")
     query_memory: ByteSize = Field(ByteSize(2 * 1024**3), ge=1024**2, description="most memory that a query may use")
     query_rows: int = Field(1_000_000, ge=1, description="most rows that a query may return")
