@@ -89,7 +89,13 @@ RAW = Column("raw", "String CODEC(ZSTD(1))", "record", "the value of an accepted
 
 _SCALARS = {"int": "UInt64", "double": "Float64", "bool": "Bool", "decimal": "Decimal(18, 9)"}
 
-LISTS: tuple[EventField, ...] = tuple(field for field in EVENT_FIELDS if field.kind in ("strings", "objects"))
+_BITS = (
+    *("input.modalities", "output.modalities", "output.inferred_attributes", "outcome.finish_reasons"),
+    *("outcome.guardrails", "content.signals", "tools"),
+)
+"""The lists in the order in which they came to be; recorded rows have their bits, so a new one goes to the end."""
+_LISTS = {field.name: field for field in EVENT_FIELDS if field.kind in ("strings", "objects")}
+LISTS: tuple[EventField, ...] = tuple(_LISTS[name] for name in dict.fromkeys((*_BITS, *_LISTS)))
 """The event's lists. Bit i of `lists_present` is set where list i was there: an empty list is not a missing one."""
 
 PRESENCE = Column(
