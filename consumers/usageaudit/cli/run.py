@@ -29,6 +29,7 @@ INTERRUPTED = 130
 
 EXTRAS = {
     "chdb": "embedded",
+    "prometheus_client": "cli",
     "clickhouse_driver": "consumer",
     "pydantic_settings": "cli",
     "rich": "cli",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +18,11 @@ from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from usageaudit.cli.settings import Settings
+    from usageaudit.operating.watching import Watch
     from usageaudit.pipeline.activity import Counts
+    from usageaudit.pipeline.policies import Policies
+    from usageaudit.pipeline.service import ConsumerConfig
+    from usageaudit.stores.port import Store
 
 
 def up(
@@ -62,29 +68,74 @@ def _serve(settings: Settings, *, until_caught_up: bool) -> Counts:
     from usageaudit.cli.access import hold, limits_of
     from usageaudit.cli.logs import configure_logging
     from usageaudit.cli.remote import QueryServer
+    from usageaudit.operating.health import Health
+    from usageaudit.operating.service import Operated, open_port
+    from usageaudit.pipeline.activity import Activity
     from usageaudit.pipeline.policies import Policies
-    from usageaudit.pipeline.service import ConsumerConfig, run_consumer, stopping_on_signals
+    from usageaudit.pipeline.service import run_consumer, stopping_on_signals
     from usageaudit.stores.address import EmbeddedAddress, parse_store_url
     from usageaudit.stores.migrate import migrate
-    from usageaudit.streams.port import BatchLimits
 
     configure_logging(settings.log_level, settings.log_format)
-    stop = Event()
-    policies = Policies(settings.policies)
-    config = ConsumerConfig(
-        stream_url=settings.stream,
-        limits=BatchLimits(settings.batch_records, settings.batch_bytes, settings.batch_seconds),
-        until_caught_up=until_caught_up,
-    )
+    stop, activity, reload = Event(), Activity(), _Reload()
+    operated = Operated(Health(activity, stop, settings.hung_seconds))
     with ExitStack() as stack:
-        stack.enter_context(stopping_on_signals(stop, policies.request_reload))
+        # First, since nothing but a handler lets SIGTERM end the first process of a container.
+        stack.enter_context(stopping_on_signals(stop, reload.request))
+        chosen = "http" in settings.model_fields_set
+        if (chosen or not until_caught_up) and (port := open_port(settings.http, operated, chosen=chosen)):
+            stack.callback(port.close)
+        reload.policies = policies = Policies(settings.policies)
         store = hold(settings.store)
         stack.callback(store.close)
         migrate(store)
         address = parse_store_url(settings.store)
         if isinstance(address, EmbeddedAddress):
             stack.enter_context(QueryServer(address.directory, store, limits_of(settings)))
+        operated.started(policies, stack.enter_context(_watch(settings, store)))
         structlog.get_logger("usageaudit").info(
-            "recording", stream=masked(settings.stream), store=masked(settings.store)
+            "recording", stream=masked(settings.stream), store=masked(settings.store), bundle=policies.bundle_hash
         )
-        return run_consumer(config, store, policies, stop)
+        return run_consumer(
+            _consumer_config(settings, until_caught_up=until_caught_up), store, policies, stop, activity
+        )
+
+
+@dataclass(slots=True)
+class _Reload:
+    """Passes SIGHUP on to the policies, once there are some."""
+
+    policies: Policies | None = None
+
+    def request(self) -> None:
+        if self.policies is not None:
+            self.policies.request_reload()
+
+
+def _consumer_config(settings: Settings, *, until_caught_up: bool) -> ConsumerConfig:
+    from usageaudit.pipeline.rejections import RejectionLimit
+    from usageaudit.pipeline.service import ConsumerConfig
+    from usageaudit.streams.port import BatchLimits
+
+    return ConsumerConfig(
+        stream_url=settings.stream,
+        limits=BatchLimits(settings.batch_records, settings.batch_bytes, settings.batch_seconds),
+        until_caught_up=until_caught_up,
+        rejections=RejectionLimit(settings.rejected_share, settings.rejected_window),
+    )
+
+
+def _watch(settings: Settings, store: Store) -> Watch:
+    from usageaudit.operating.watching import Watch
+    from usageaudit.stores.address import EmbeddedAddress, parse_store_url
+    from usageaudit.stream_url import EmbeddedStreamAddress, parse_stream_url
+
+    spool = Path(settings.spool) if settings.spool else None
+    stream_address, store_address = parse_stream_url(settings.stream), parse_store_url(settings.store)
+    folders = {
+        "stream": stream_address.directory if isinstance(stream_address, EmbeddedStreamAddress) else None,
+        "store": store_address.directory if isinstance(store_address, EmbeddedAddress) else None,
+        "spool": spool,
+    }
+    there = {name: folder for name, folder in folders.items() if folder is not None}
+    return Watch(store.another(), there, spool)

@@ -106,8 +106,8 @@ class Settings(BaseSettings):
     rejected_window: float = Field(300.0, ge=1, le=86_400, description="length of such a window")
     http: HttpAddress = Field(
         DEFAULT_ADDRESS,
-        description="where services answer /livez, /readyz and /metrics: HOST:PORT, such as 0.0.0.0:9464 in a container, "
-        "or off",
+        description="where services answer /livez, /readyz and /metrics: HOST:PORT, such as 0.0.0.0:9464 in a "
+        "container, or off",
     )
     hung_seconds: float = Field(
         300.0, ge=1, description="how long the main loop may give no sign of life before /livez says that it hangs"

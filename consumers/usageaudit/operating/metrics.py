@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 STATUSES = ("accepted", "duplicate", "rejected")
 FOLDERS = ("stream", "store", "spool")
+SPOOL_STATES = ("owned", "orphaned", "damaged")
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,12 +167,19 @@ SPOOLS = Metric(
     "usageaudit_spools",
     "gauge",
     "spools",
-    "Spools of publishers in the folder that the setting `spool` names: owned (its publisher runs) or orphaned (to be "
-    "shipped by `usageaudit spool drain`)",
-    {"state": ("owned", "orphaned")},
+    "Spools of publishers in the folder that the setting `spool` names: owned (its publisher runs), orphaned (to be "
+    "shipped by `usageaudit spool drain`), damaged (can't be read, or was set aside). No sample of this and the next "
+    "four without that setting",
+    {"state": SPOOL_STATES},
 )
 SPOOL_EVENTS = Metric(
     "usageaudit_spool_events", "gauge", "events", "Events in those spools that the stream has not acknowledged"
+)
+SPOOL_REFUSED = Metric(
+    "usageaudit_spool_refused_events",
+    "gauge",
+    "events",
+    "Events in those spools that the stream will never take; they are kept there",
 )
 SPOOL_BYTES = Metric("usageaudit_spool_bytes", "gauge", "bytes", "Size of those spools on the disk")
 SPOOL_OLDEST = Metric(
@@ -212,6 +220,7 @@ METRICS = (
     FINDINGS,
     SPOOLS,
     SPOOL_EVENTS,
+    SPOOL_REFUSED,
     SPOOL_BYTES,
     SPOOL_OLDEST,
     DISK_FREE,
