@@ -1,4 +1,8 @@
-"""Where the store is: one URL, `embedded:DIRECTORY` or `clickhouse://user:password@host:port/database?secure=1`."""
+"""Where the store is: one URL.
+
+`embedded:DIRECTORY`, `clickhouse://user:password@host:port/database?secure=1`, or, for replicated tables,
+`clickhouse://user:password@host1:9000,host2:9000,host3:9000/database?cluster=NAME` with every replica as a host.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 from usageaudit.errors import ConfigurationError
 
@@ -52,15 +56,51 @@ class ClickHouseAddress:
         return f"{self.host}:{self.port}"
 
 
-def parse_store_url(url: str) -> EmbeddedAddress | ClickHouseAddress:
+@dataclass(frozen=True, slots=True)
+class ClusterAddress:
+    """The replicas of one shard, each by its address, and the name that the servers' configuration gives to them."""
+
+    name: str
+    replicas: tuple[ClickHouseAddress, ...]
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.replicas))
+
+
+def parse_store_url(url: str) -> EmbeddedAddress | ClickHouseAddress | ClusterAddress:
     """Return the address that a URL names; raises ConfigurationError, without showing a password."""
     scheme, colon, rest = url.partition(":")
     if scheme == "embedded" and rest:
         return EmbeddedAddress(Path(os.path.expanduser(unquote(rest.removeprefix("//")))))  # noqa: PTH111  leaves ~nobody as it is
     if scheme in ("clickhouse", "clickhouses"):
-        return _clickhouse_address(url)
+        return _cluster_address(url)
     name = f"the store's URL begins with {scheme}:" if colon and "@" not in scheme else "the store's URL has no scheme"
     raise ConfigurationError(f"{name}; {_FORMS}")
+
+
+def _cluster_address(url: str) -> ClickHouseAddress | ClusterAddress:
+    """Return the address of a server, or of the replicas that a URL lists, which differ in host and port alone."""
+    first, *others = _with_one_host(url)
+    address = _clickhouse_address(first)
+    if "cluster" not in address.options:
+        if others:
+            raise ConfigurationError(
+                "the store's URL names several hosts: add ?cluster=NAME, the name that the servers' configuration "
+                "gives to these replicas; without replicated tables each of the servers would have some of the events"
+            )
+        return address
+    if not address.options["cluster"]:
+        raise ConfigurationError("the store's URL: cluster= needs the name of a cluster, such as cluster=audit")
+    return ClusterAddress(address.options["cluster"], (address, *map(_clickhouse_address, others)))
+
+
+def _with_one_host(url: str) -> list[str]:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return [url]
+    login, at, hosts = parts.netloc.rpartition("@")
+    return [urlunsplit(parts._replace(netloc=f"{login}{at}{host}")) for host in hosts.split(",")]
 
 
 def _clickhouse_address(url: str) -> ClickHouseAddress:
@@ -116,6 +156,8 @@ def open_store(url: str) -> Store:
     address = parse_store_url(url)
     if isinstance(address, EmbeddedAddress):
         return _open_embedded(address)
+    if isinstance(address, ClusterAddress):
+        return _open_cluster(address)
     return _open_clickhouse(address)
 
 
@@ -133,6 +175,14 @@ def _open_clickhouse(address: ClickHouseAddress) -> Store:
     except ModuleNotFoundError as error:
         raise _missing("consumer", error) from None
     return ClickHouseStore(address)
+
+
+def _open_cluster(address: ClusterAddress) -> Store:
+    try:
+        from usageaudit.stores.replicated import ReplicatedStore
+    except ModuleNotFoundError as error:
+        raise _missing("consumer", error) from None
+    return ReplicatedStore(address)
 
 
 def _missing(extra: str, error: ModuleNotFoundError) -> ConfigurationError:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import re
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -31,6 +31,7 @@ logging.getLogger("clickhouse_driver").setLevel(logging.ERROR)
 
 _CONNECT_SECONDS = 5
 _ANSWER_SECONDS = 60
+_GREETING_SECONDS = 10
 _WITHOUT_ZONE = re.compile(r"DateTime(64\(\d\)|(?![6(]))")
 _LARGE = 64 * 1024
 _PREFIX = "p_"
@@ -103,11 +104,15 @@ def _prefixed(parameters: Parameters) -> Parameters:
 class ClickHouseStore:
     """A server behind the port `Store`. It connects when it is first used, and anew after any failure.
 
-    Requires a server of 23.3 or later: older ones know no parameters in the native protocol.
+    Requires a server of 23.3 or later: older ones know no parameters in the native protocol. `settings` go with every
+    statement of usageaudit's own. `greeting` is a statement that each new connection begins with, within
+    `_GREETING_SECONDS`; what the server refuses of it for good, such as for want of a grant, is passed over.
     """
 
-    def __init__(self, address: ClickHouseAddress) -> None:
-        self._address = address
+    def __init__(
+        self, address: ClickHouseAddress, settings: Mapping[str, int | float | str] | None = None, greeting: str = ""
+    ) -> None:
+        self._address, self._settings, self._greeting = address, settings or {}, greeting
         self._client = self._new_client()
 
     def _new_client(self) -> Any:
@@ -130,14 +135,23 @@ class ClickHouseStore:
             **tls,
         )
 
+    def __str__(self) -> str:
+        return str(self._address)
+
+    def connect(self) -> None:
+        """Have a connection. Raises StoreUnavailable where there can be none."""
+        with self._connected(self._settings):
+            # The driver takes a connection that was asked for to be waiting for an answer.
+            self._client.connection.is_query_executing = False
+
     def execute(self, sql: str, parameters: Parameters | None = None, *, query_id: str | None = None) -> Rows:
         """Run a statement; see the port."""
-        with self._connected({}), self._failing(dialect.failure):
+        with self._connected(self._settings), self._failing(dialect.failure):
             return self._run(sql, parameters, query_id)
 
     def look_up(self, sql: str, name: str, block: NativeBlock) -> Rows:
         """Run a read that may join the rows of a block as the temporary table `name`."""
-        with self._connected({}), self._failing(dialect.failure):
+        with self._connected(self._settings), self._failing(dialect.failure):
             return self._run(sql, None, None, (name, block))
 
     def query(self, sql: str, parameters: Parameters | None = None, limits: Limits | None = None) -> Rows:
@@ -158,7 +172,7 @@ class ClickHouseStore:
     def insert(self, insert: Insert) -> None:
         """Write a block as one data part; see the port."""
         sql = dialect.insert_sql(insert, f"input({dialect.literal(insert.block.structure)})")
-        with self._connected(dialect.INSERT_SETTINGS):
+        with self._connected({**self._settings, **dialect.INSERT_SETTINGS}):
             with self._failing(_before_data(insert.query_id)):
                 self._send_query(f"{sql} FORMAT Native", insert.parameters, insert.query_id)
                 self._await_header()
@@ -173,7 +187,7 @@ class ClickHouseStore:
 
     def another(self) -> ClickHouseStore:
         """Return a store of the same address for another thread."""
-        return ClickHouseStore(self._address)
+        return ClickHouseStore(self._address, self._settings, self._greeting)
 
     def close(self) -> None:
         """Close the connection; the next call would open another."""
@@ -202,6 +216,18 @@ class ClickHouseStore:
         connection.socket.settimeout(float(self._address.options.get("timeout", _ANSWER_SECONDS)))
         if not isinstance(connection.block_out, _BlockOutput):
             connection.block_out = _BlockOutput(connection)
+            self._greet()
+
+    def _greet(self) -> None:
+        if not self._greeting:
+            return
+        context = self._client.connection.context
+        # Those of the statement that the connection is for may forbid it.
+        settings, context.settings = context.settings, {"receive_timeout": _GREETING_SECONDS}
+        with suppress(QueryError), self._failing(dialect.failure):
+            self._send_query(self._greeting, None, None)
+            self._await_end()
+        context.settings = settings
 
     def _unreachable(self, error: BaseException) -> StoreUnavailable:
         tls = "is TLS spoken on this port" if self._address.secure else "does the port speak TLS only"

@@ -13,15 +13,14 @@ import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
-from urllib.parse import quote
 
-from usageaudit.errors import StoreUnavailable
+from usageaudit.stores.fencing import fence_of, named, query_prefix
 from usageaudit.stores.native import NativeBlock
 from usageaudit.stores.offsets import Offsets
-from usageaudit.stores.port import Insert
+from usageaudit.stores.port import Insert, Replicated
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
     from usageaudit.stores.port import Store
     from usageaudit.streams.port import Partition
@@ -35,14 +34,6 @@ RejectedRecord = tuple[int, bytes, Sequence[str], Sequence[bytes]]
 """Offset, bytes, and names and values of the headers."""
 
 _OF_PARTITION = "stream = {stream:String} AND topic = {topic:String} AND partition = {partition:UInt32}"
-
-_TAKE = f"""INSERT INTO fence (stream, topic, partition, epoch, owner, taken_at)
-SELECT {{stream:String}}, {{topic:String}}, {{partition:UInt32}}, max(epoch) + 1, {{owner:String}}, now64(3, 'UTC')
-FROM fence WHERE {_OF_PARTITION}"""
-_OWNERS = (
-    f"SELECT epoch, groupUniqArray(owner) FROM fence WHERE {_OF_PARTITION} GROUP BY epoch ORDER BY epoch DESC LIMIT 2"
-)
-_TAKEN_OVER = f"SELECT max(epoch) != {{epoch:UInt64}} FROM fence WHERE {_OF_PARTITION}"
 
 _END = f"SELECT count(), max(offset) + 1 FROM ledger WHERE {_OF_PARTITION}"
 _END_FROM = f"{_END} AND `offset` >= {{start:UInt64}}"
@@ -150,26 +141,18 @@ class Ledger:
     """
 
     def __init__(self, store: Store) -> None:
-        self._store = store
+        self._store, self._fence = store, fence_of(store)
 
     def fence(self, partition: Partition, owner: str) -> int:
-        """Take a partition over and return its new epoch; when this returns nobody else's insert can land any more."""
-        own_name = f"{owner} {uuid.uuid4().hex}"
-        epoch = self._raise_epoch(partition, own_name)
-        self._store.kill(_query_prefix(partition))
-        return epoch
+        """Take a partition over and return its new epoch; when this returns nobody else's insert can land any more.
 
-    def _raise_epoch(self, partition: Partition, owner: str) -> int:
-        """Write a higher epoch, again until it is nobody else's, too: two owners may take one over at once.
-
-        Of two that wrote the same epoch the one that looks second sees both, and goes on to the next.
+        What was recorded before can be read back then.
         """
-        for _ in range(100):
-            self._store.execute(_TAKE, {**_named(partition), "owner": owner})
-            for epoch, owners in self._store.execute(_OWNERS, _named(partition)).rows:
-                if list(owners) == [owner]:
-                    return int(epoch)
-        raise StoreUnavailable(f"{partition} is being taken over by others all the time; give it to one consumer")
+        epoch = self._fence.raise_epoch(partition, f"{owner} {uuid.uuid4().hex}")
+        self._store.kill(query_prefix(partition))
+        if isinstance(self._store, Replicated):
+            self._store.catch_up()
+        return epoch
 
     def end(self, partition: Partition, near: int | None = None) -> int | None:
         """Return the offset after the last one recorded, None where none is.
@@ -178,15 +161,15 @@ class Ledger:
         what lies from it on; without it, or where nothing does, every row of the ledger is looked at.
         """
         if near is not None:
-            count, end = self._store.execute(_END_FROM, {**_named(partition), "start": max(near, 0)}).rows[0]
+            count, end = self._store.execute(_END_FROM, {**named(partition), "start": max(near, 0)}).rows[0]
             if count:
                 return int(end)
-        count, end = self._store.execute(_END, _named(partition)).rows[0]
+        count, end = self._store.execute(_END, named(partition)).rows[0]
         return int(end) if count else None
 
     def present(self, partition: Partition, start: int) -> Offsets:
         """Return which offsets from `start` on are recorded."""
-        rows = self._store.execute(_PRESENT, {**_named(partition), "start": start}).rows
+        rows = self._store.execute(_PRESENT, {**named(partition), "start": start}).rows
         return Offsets((int(first), int(last)) for first, last in rows)
 
     def accepted(self, keys: Collection[EventKey]) -> set[EventKey]:
@@ -202,17 +185,18 @@ class Ledger:
 
         Raises Fenced where the partition was taken over since `epoch`, OutcomeUnknown where the batch may be there.
         """
-        constants = {**_named(partition), "ingest_time": _now_ms(), "epoch": epoch, "batch": number, "bundle": bundle}
+        constants = {**named(partition), "ingest_time": _now_ms(), "epoch": epoch, "batch": number, "bundle": bundle}
         for name, value in constants.items():
             block.set_constant(name, value)
-        query_id = f"{_query_prefix(partition)}{epoch}/{number}"
-        self._store.insert(Insert("ledger", block, query_id, _TAKEN_OVER, {**_named(partition), "epoch": epoch}))
+        query_id = f"{query_prefix(partition)}{epoch}/{number}"
+        parameters = self._fence.parameters(partition, epoch)
+        self._store.insert(Insert("ledger", block, query_id, self._fence.taken_over, parameters))
 
     def keep_rejected(self, partition: Partition, records: Sequence[RejectedRecord]) -> None:
         """Keep bytes and headers of rejected records; what is kept twice is read once."""
         block = NativeBlock(_REJECTED, [name for name, _ in _REJECTED[:4]])
         block.add_rows(records)
-        for name, value in {**_named(partition), "ingest_time": _now_ms()}.items():
+        for name, value in {**named(partition), "ingest_time": _now_ms()}.items():
             block.set_constant(name, value)
         query_id = f"rejected/{uuid.uuid4().hex}"
         self._store.insert(Insert("rejected_payloads", block, query_id))
@@ -285,15 +269,6 @@ class Ledger:
                 group_key="/".join(place),
             )
         )
-
-
-def _named(partition: Partition) -> Mapping[str, str | int]:
-    return {"stream": partition.stream, "topic": partition.topic, "partition": partition.number}
-
-
-def _query_prefix(partition: Partition) -> str:
-    """Return how the ids of a partition's inserts begin; never also how those of another partition do."""
-    return f"ingest/{quote(partition.stream, safe='')}/{quote(partition.topic, safe='')}/{partition.number}/"
 
 
 def _now_ms() -> int:

@@ -17,6 +17,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from usageaudit.errors import ConfigurationError, QueryError
+from usageaudit.stores import clustered
+from usageaudit.stores.port import Replicated
 
 if TYPE_CHECKING:
     from usageaudit.stores.port import Store
@@ -66,6 +68,7 @@ def pending(store: Store) -> tuple[Migration, ...]:
             migrated by other files of the same number.
         StoreUnavailable: it can't be reached.
     """
+    clustered.check_tables(store)
     known = migrations()
     applied = _applied(store)
     last = known[-1].version
@@ -95,12 +98,18 @@ def newer(store: Store) -> tuple[str, ...]:
 def migrate(store: Store) -> tuple[int, ...]:
     """Apply what is pending and return the versions that were applied.
 
+    On a cluster a replica that lacks tables, such as a new one, gets them first as the others have them.
+
     Raises:
-        ConfigurationError: as `pending`.
+        ConfigurationError: as `pending`, or the servers' configuration lacks what replicated tables need.
         QueryError: a statement failed; those before it were done, and running again repeats them.
         StoreUnavailable: it can't be reached.
     """
+    if isinstance(store, Replicated):
+        clustered.complete_replicas(store)
     todo = pending(store)
+    if todo and isinstance(store, Replicated):
+        clustered.check_servers(store)
     for migration in todo:
         _apply(store, migration)
     return tuple(migration.version for migration in todo)
@@ -130,7 +139,10 @@ def _run(store: Store, migration: Migration) -> bool:
             # Another process has just done it, and may have gone on to a later one that replaces the same view.
             return False
         try:
-            store.execute(statement)
+            if isinstance(store, Replicated):
+                clustered.execute(store, statement)
+            else:
+                store.execute(statement)
         except QueryError as error:
             raise QueryError(f"{migration.name}, statement {number}: {error}") from error
     return True

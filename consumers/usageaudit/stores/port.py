@@ -1,8 +1,9 @@
 """The analytics store as everything else sees it: SQL in ClickHouse's dialect, and native blocks that go in whole.
 
-Two adapters here implement this port whole: `clickhouse` (a server, over its native protocol) and `embedded` (chDB,
-the same engine in this process). A third, of the command line, passes a person's queries to the process that holds an
-embedded store, and refuses the rest. What the SQL says is not their business; see `ledger`.
+Three adapters here implement this port whole: `clickhouse` (a server, over its native protocol), `replicated` (several
+that are replicas of each other) and `embedded` (chDB, the same engine in this process). A fourth, of the command line,
+passes a person's queries to the process that holds an embedded store, and refuses the rest. What the SQL says is not
+their business; see `ledger`.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from usageaudit.stores.native import NativeBlock
@@ -92,3 +93,26 @@ class Store(Protocol):
     @abstractmethod
     def close(self) -> None:
         """Give the connection back."""
+
+
+@runtime_checkable
+class Replicated(Store, Protocol):
+    """A store of several servers that hold the same tables; every other call goes to one of them.
+
+    `kill` ends the statements on all of them: it raises StoreUnavailable where one that may be writing can't be
+    reached. What begins anywhere after it has returned sees what was written to the fence before it was called.
+    """
+
+    @property
+    @abstractmethod
+    def cluster(self) -> str:
+        """The name of the cluster in the servers' configuration."""
+
+    @property
+    @abstractmethod
+    def replicas(self) -> Sequence[Store]:
+        """Each of the servers by itself."""
+
+    @abstractmethod
+    def catch_up(self) -> None:
+        """Return when the server that answers reads, and most of all, have every row that was recorded before."""

@@ -1,0 +1,40 @@
+"""The cluster of three replicas, started when the first test asks for it, once in a run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import skip
+from tests.servers.cluster import Cluster
+from tests.servers.packages import UnavailableError
+from usageaudit.stores.address import open_store
+from usageaudit.stores.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Yield three ClickHouse 25.8 servers, shared by all tests: leave them running, and use databases of your own."""
+    found = Cluster(tmp_path_factory.mktemp("cluster"))
+    try:
+        found.start()
+    except UnavailableError as error:
+        skip(str(error))
+    try:
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.fixture(scope="session")
+def replicated_database(cluster: Cluster) -> Iterator[str]:
+    """Yield the name of a database with every table and view on each replica: use streams of your own."""
+    with cluster.database() as name:
+        store = open_store(cluster.url(name))
+        migrate(store)
+        store.close()
+        yield name
