@@ -46,6 +46,7 @@ TRIED_BY = {
     ("docs/commands.md", ""): "tests/unit/cli/test_documentation.py",
     ("docs/history.md", "sh"): HERE,
     ("docs/history.md", "sql"): HERE,
+    ("docs/kafka.md", ""): "tests/integration/test_kafka_topic.py",
     ("docs/operating.md", ""): HERE,
     ("docs/packs.md", "sh"): "tests/acceptance/test_docs_packs.py",
     ("docs/packs.md", "yaml"): "tests/acceptance/test_docs_packs.py",

@@ -26,7 +26,6 @@ class SecuredKafka(Kafka):
     def __init__(self, data_dir: Path, users: Mapping[str, str]) -> None:
         super().__init__(data_dir, users=users)
         self._ports = dict(zip(("TLS", "SASLTLS", "EXPIRED", "MISNAMED"), free_ports(4), strict=True))
-        self.certificates = data_dir / "certificates"
 
     @property
     def tls(self) -> str:
@@ -67,10 +66,10 @@ class SecuredKafka(Kafka):
             admin.close()
 
     def _clients(self) -> Mapping[str, str]:
-        return super()._clients() | {name: f"127.0.0.1:{port}" for name, port in self._ports.items()}
+        return {**super()._clients(), **{name: f"127.0.0.1:{port}" for name, port in self._ports.items()}}
 
     def _own_properties(self) -> Mapping[str, str]:
-        authority = Authority(self.certificates / "authority")
+        self.authority = authority = Authority(self.data_dir / "authority")
         right = authority.sign("broker", HERE).chain
         chains = {
             "TLS": right,

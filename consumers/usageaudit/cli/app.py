@@ -87,6 +87,9 @@ COMMANDS: dict[str, Entry] = {
     "doctor": Entry(
         "usageaudit.cli.doctor", "doctor", "Check that every configured part works.", ("usageaudit doctor",)
     ),
+    "topic": Entry(
+        "usageaudit.cli.topic", "topic_app", "Create and check the topic of events, and see how far behind it is read."
+    ),
     "spool": Entry(
         "usageaudit.cli.spool", "spool_app", "Look after events that publishers keep on this machine for the broker."
     ),

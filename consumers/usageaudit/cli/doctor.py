@@ -21,11 +21,13 @@ from usageaudit.cli.text import printable
 from usageaudit.errors import BundleError, ConfigurationError, QueryError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from usageaudit.cli.settings import Settings
     from usageaudit.stores.port import Store
+    from usageaudit.stream_url import KafkaStreamAddress, StreamAddress
+    from usageaudit.streams.inspection import Bounds
 
 Status = Literal["ok", "warn", "fail", "unreachable"]
 
@@ -127,7 +129,7 @@ def _policies(settings: Settings) -> Check:
 
 
 def _stream(settings: Settings) -> Iterator[Check]:
-    from usageaudit.stream_url import EmbeddedStreamAddress, parse_stream_url
+    from usageaudit.stream_url import EmbeddedStreamAddress, KafkaStreamAddress, parse_stream_url
     from usageaudit.streams.inspection import inspect
 
     address = parse_stream_url(settings.stream)
@@ -143,12 +145,36 @@ def _stream(settings: Settings) -> Iterator[Check]:
     except Unavailable as error:
         yield _unreachable_stream(error, embedded=isinstance(address, EmbeddedStreamAddress))
         return
+    yield from _read_so_far(address, looked_at.topic, bounds)
+    if isinstance(address, KafkaStreamAddress):
+        yield from _topic(address)
+
+
+def _read_so_far(address: StreamAddress, topic: str, bounds: Sequence[Bounds]) -> Iterator[Check]:
+    from usageaudit.cli.topic import behind, lost
+
     records = sum(one.end - one.begin for one in bounds)
-    yield Check("stream", "ok", f"{address}, topic {looked_at.topic}: {len(bounds)} partitions, {records:,} records")
-    waiting = sum(max(0, one.end - max(one.begin, one.committed or 0)) for one in bounds)
+    yield Check("stream", "ok", f"{address}, topic {topic}: {len(bounds)} partitions, {records:,} records")
+    waiting = sum(map(behind, bounds))
     todo = "start the consumer: `usageaudit consume`, or `usageaudit up`" if waiting else ""
     found = f"group {address.group}: {waiting:,} records wait" if waiting else f"group {address.group} has read it all"
     yield Check("consumer", "warn" if waiting else "ok", found, todo)
+    if gone := [one for one in bounds if lost(one)]:
+        first = gone[0]
+        found = f"{sum(map(lost, gone)):,} records were deleted before group {address.group} read them, the first are "
+        found += f"offsets {first.committed} to {first.begin - 1} of {topic}[{first.number}]"
+        todo = "start the consumer, which notes the ranges as findings, and keep records longer (retention.ms)"
+        yield Check("retention", "fail", found, todo)
+
+
+def _topic(address: KafkaStreamAddress) -> Iterator[Check]:
+    from usageaudit.cli.topic import topic_checks
+
+    try:
+        for one in topic_checks(address):
+            yield Check(f"topic {one.name}", one.status, one.found, one.todo)
+    except Unavailable as error:
+        yield Check("topic", "warn", str(error), "see what this login may do; `usageaudit topic check` says it again")
 
 
 def _unreachable_stream(error: Unavailable, *, embedded: bool) -> Check:

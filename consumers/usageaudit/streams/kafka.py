@@ -126,6 +126,10 @@ class KafkaStream:
         said = [end for end in (self._member.highwater(partition.number), held.end) if end is not None]
         return max(said, default=None)
 
+    def connected(self) -> bool:
+        """Tell whether there is a connection to any broker."""
+        return self._member.connected()
+
     def start(self, partition: Partition, offset: int) -> None:
         """Deliver the partition from an offset on; does nothing where it is lost."""
         if (held := self._find(partition)) is not None:
@@ -370,4 +374,5 @@ class KafkaStream:
             self._seen_broker = now
         elif now - self._seen_broker >= AWAY_SECONDS:
             self._seen_broker = now
-            log.warning("no broker is connected, still trying", stream=str(self.address))
+            cause = self._member.why_away()
+            log.warning("no broker is connected, still trying", stream=str(self.address), cause=cause)

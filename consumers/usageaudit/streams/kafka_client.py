@@ -19,13 +19,14 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import structlog
-from kafka import ConsumerRebalanceListener, KafkaAdminClient, KafkaConsumer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, TopicPartition
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
 from kafka.errors import (
     AuthorizationError,
     CommitFailedError,
     CorruptRecordError,
     FencedInstanceIdError,
+    GroupAuthorizationFailedError,
     InconsistentGroupProtocolError,
     InvalidSessionTimeoutError,
     KafkaError,
@@ -34,12 +35,12 @@ from kafka.errors import (
     OffsetOutOfRangeError,
     RebalanceInProgressError,
     RetriableError,
-    TopicAlreadyExistsError,
     UnsupportedCodecError,
 )
 from kafka.structs import MemberState, OffsetAndMetadata
 
 from usageaudit.errors import StreamUnavailable
+from usageaudit.kafka_diagnosis import Causes, likely_cause
 from usageaudit.streams import kafka_connecting
 from usageaudit.streams.client_repairs import make_good
 from usageaudit.streams.fetching import Clients, fetch_faster, record_of
@@ -61,6 +62,9 @@ MOST_RECORDS = 10_000
 SMALLEST_FETCH, LARGEST_FETCH = 1024 * 1024, 32 * 1024 * 1024
 LARGEST_SHARE = 1024 * 1024
 """Of one partition in a fetch, since that much is set aside for each partition that is paused; at least one batch."""
+
+CODEC_PACKAGES = {"snappy": "python-snappy", "zstd": "zstandard", "lz4": "lz4"}
+"""What kafka-python needs to unpack records of a compression."""
 
 
 class Change(NamedTuple):
@@ -106,9 +110,11 @@ class GroupConsumer:
     def __init__(self, address: KafkaStreamAddress, group: str, limits: BatchLimits) -> None:
         self._address, self._group, self._topic = address, group, address.topic
         self._clients = Clients()
+        self._causes = Causes()
         self._identity = ""
         with connecting(address, self._clients):
             self._consumer: Any = KafkaConsumer(**_settings(address, group, limits), kafka_client=self._clients)
+        self._causes.listen()
         self._cluster: Any = self._clients.client.cluster
         self._unpacked = fetch_faster(self._consumer)
         self._listener = _Listener(self._consumer)
@@ -244,34 +250,48 @@ class GroupConsumer:
 
     def connected(self) -> bool:
         """Tell whether there is a connection to any broker."""
-        return any(self._clients.client.connected(broker.node_id) for broker in self._cluster.brokers())
+        found = any(self._clients.client.connected(broker.node_id) for broker in self._cluster.brokers())
+        if found:
+            self._causes.forget()
+        return found
 
-    def refresh(self) -> None:
-        """Ask the brokers anew what the topic is, waiting for the answer for a moment."""
+    def refresh(self) -> bool:
+        """Ask the brokers anew what the topic is, waiting for the answer for a moment; tell whether it came."""
         answer = self._cluster.request_update()
         until = time.monotonic() + REQUEST_SECONDS
         while not answer.is_done and time.monotonic() < until:
             time.sleep(0.01)
+        return bool(answer.is_done and answer.succeeded())
+
+    def why_away(self) -> str:
+        """Return what the client said last about connections that failed, and the likely cause."""
+        lines = self._causes.lines
+        found = likely_cause(self._address, lines)
+        return found[1] if found else (lines[-1][:300] if lines else "")
 
     def close(self) -> None:
         """Leave the group."""
+        self._causes.close()
         self._consumer.close(autocommit=False, timeout_ms=CLOSE_SECONDS * 1000)
 
     def _partition(self, number: int) -> Any:
         return TopicPartition(self._topic, number)
 
     def _require_topic(self) -> None:
-        self.refresh()
+        answered = self.refresh()
         if self._topic in self._cluster.unauthorized_topics:
             raise StreamUnavailable(
-                f"{self._address}: this login may not read topic {self._topic}; allow it READ and DESCRIBE on the "
-                f"topic and READ on group {self._group}"
+                f"{self._address}: this login may not read topic {self._topic}; allow it READ on the topic and on "
+                f"group {self._group}"
+            )
+        if not answered and not self._cluster.partitions_for_topic(self._topic):
+            places = ", ".join(f"{one.host}:{one.port}" for one in self._cluster.brokers())
+            raise StreamUnavailable(
+                f"{self._address} answered, and says that its brokers are at {places}, where they can't be reached "
+                f"from here: correct advertised.listeners of the brokers ({self.why_away()})"
             )
         if not self._cluster.partitions_for_topic(self._topic):
-            raise StreamUnavailable(
-                f"{self._address} has no topic {self._topic}; create it (kafka-topics.sh --create --topic "
-                f"{self._topic} --partitions 4 --replication-factor 3), or name another one in the URL with ?topic="
-            )
+            raise StreamUnavailable(no_topic(self._address))
 
     def _explain(self, error: KafkaError) -> str:
         """Say what is wrong and what to do, for errors that trying again does not mend."""
@@ -279,14 +299,16 @@ class GroupConsumer:
         match error:
             case FencedInstanceIdError():
                 why = f"another process joined group {group} as instance={self._address.instance}; give each its own"
+            case GroupAuthorizationFailedError():
+                why = f"this login may not join group {group}; allow it READ on the group"
             case AuthorizationError():
-                why = f"the login lacks a right: it needs READ on the topic and on group {group}"
+                why = f"this login lacks a right; allow it READ on topic {self._topic} and on group {group}"
             case InconsistentGroupProtocolError():
                 why = f"group {group} has members of another kind; read as another group with ?group="
             case InvalidSessionTimeoutError():
                 why = "the brokers allow no such session_timeout_ms (group.min.session.timeout.ms and the maximum)"
             case UnsupportedCodecError():
-                why = "records are compressed with a codec that is not installed here"
+                why = _codec_advice(str(error))
             case CorruptRecordError():
                 why = "a record batch is damaged; if it is so on the broker's disk, restore it from a replica"
             case LogTruncationError():
@@ -333,23 +355,20 @@ def _numbers(partitions: Collection[Any]) -> tuple[int, ...]:
     return tuple(sorted(partition.partition for partition in partitions))
 
 
-def create_kafka_topic(address: KafkaStreamAddress, partitions: int, replication: int) -> bool:
-    """Create the topic where it does not exist; tell whether it had to. Raises StreamUnavailable."""
-    clients = Clients()
-    with connecting(address, clients):
-        admin: Any = KafkaAdminClient(
-            **address.client_settings(),
-            bootstrap_timeout_ms=int(kafka_connecting.CONNECT_SECONDS * 1000),
-            kafka_client=clients,
-        )
-    try:
-        admin.create_topics(
-            {address.topic: {"num_partitions": partitions, "replication_factor": replication}}, wait_for_metadata=True
-        )
-    except TopicAlreadyExistsError:
-        return False
-    except KafkaError as error:
-        raise StreamUnavailable(f"{address}: topic {address.topic} could not be created: {error}") from error
-    finally:
-        admin.close()
-    return True
+def no_topic(address: KafkaStreamAddress) -> str:
+    """Say that the topic is not there, and what to do."""
+    return (
+        f"{address} has no topic {address.topic} that this login may see; create it with `usageaudit topic create`, "
+        "or name another one in the URL with ?topic="
+    )
+
+
+def _codec_advice(said: str) -> str:
+    """Name the package that unpacks records which can't be unpacked here."""
+    package = next((name for codec, name in CODEC_PACKAGES.items() if codec in said), None)
+    if package is None:
+        return "records are compressed in a way that is not known here; set the topic's compression.type=lz4"
+    return (
+        f"records are compressed with what is not installed here: pip install {package}, and restart; or set the "
+        "topic's compression.type=lz4, for later records"
+    )

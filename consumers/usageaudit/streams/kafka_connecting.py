@@ -5,16 +5,16 @@
 
 from __future__ import annotations
 
-import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from usageaudit.errors import ConfigurationError, StreamUnavailable
+from usageaudit.kafka_diagnosis import listening, require_usable_files, unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from usageaudit.stream_url import KafkaStreamAddress
     from usageaudit.streams.fetching import Clients
@@ -26,29 +26,15 @@ CONNECT_SECONDS = 12.0
 def connecting(address: KafkaStreamAddress, clients: Clients) -> Iterator[None]:
     """Turn what a client raises when it can't connect into an error that says why, and close what it leaves open.
 
-    Why can only be found in what it logs.
+    Raises StreamUnavailable, and ConfigurationError for files of the URL that can't be used.
     """
-    said: list[str] = []
-    handler = logging.Handler(logging.WARNING)
-    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
-    logger = logging.getLogger("kafka")
-    logger.addHandler(handler)
-    try:
-        yield
-    except KafkaTimeoutError:
-        clients.close()
-        raise StreamUnavailable(_unreachable(address, said)) from None
-    except (KafkaError, OSError) as error:  # a certificate that can't be read is an OSError
-        clients.close()
-        raise ConfigurationError(f"{address}: {error}") from error
-    finally:
-        logger.removeHandler(handler)
-
-
-def _unreachable(address: KafkaStreamAddress, said: Sequence[str]) -> str:
-    causes = [line for line in said if " failed: " in line and "KafkaTimeoutError" not in line]
-    last = f"; the last attempt said: {causes[-1][:300]}" if causes else ""
-    return (
-        f"no broker answered at {address} within {CONNECT_SECONDS:.0f} s; is it running, is this its port, and do "
-        f"security={address.security}, the login and the certificates fit that port{last}"
-    )
+    require_usable_files(address)
+    with listening() as causes:
+        try:
+            yield
+        except KafkaTimeoutError:
+            clients.close()
+            raise StreamUnavailable(unreachable(address, causes.lines, CONNECT_SECONDS)) from None
+        except (KafkaError, OSError) as error:
+            clients.close()
+            raise ConfigurationError(f"{address}: {error}") from error

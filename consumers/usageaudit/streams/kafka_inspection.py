@@ -14,7 +14,7 @@ from usageaudit.errors import StreamUnavailable
 from usageaudit.streams import kafka_connecting
 from usageaudit.streams.fetching import Clients
 from usageaudit.streams.inspection import Bounds
-from usageaudit.streams.kafka_client import REQUEST_SECONDS
+from usageaudit.streams.kafka_client import REQUEST_SECONDS, no_topic
 from usageaudit.streams.kafka_connecting import connecting
 
 if TYPE_CHECKING:
@@ -44,9 +44,7 @@ class KafkaInspection:
         answer = self._consumer.partitions_for_topic(self.topic)
         if not answer:
             self.close()
-            raise StreamUnavailable(
-                f"{self._address} has no topic {self.topic}; create it, or name another with ?topic="
-            )
+            raise StreamUnavailable(no_topic(self._address))
         return sorted(answer)
 
     def bounds(self) -> list[Bounds]:

@@ -35,6 +35,10 @@ def create_topic(url: str, *, partitions: int = 4, replication: int = 1) -> bool
     address = parse_stream_url(url)
     if isinstance(address, EmbeddedStreamAddress):
         return False
-    from usageaudit.streams.kafka_client import create_kafka_topic
+    from usageaudit.streams.kafka_topics import KafkaTopics, TopicPlan
 
-    return create_kafka_topic(address, partitions, replication)
+    topics = KafkaTopics(address)
+    try:
+        return topics.create(TopicPlan(partitions, replication))
+    finally:
+        topics.close()

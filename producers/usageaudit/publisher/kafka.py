@@ -161,7 +161,7 @@ class KafkaOutlet:
                 self._complaints.add("events not sent yet, waiting", f"{self._address} acknowledges nothing")
 
     def _unavailable(self, error: Exception) -> StreamUnavailable:
-        if isinstance(error, errors.AuthorizationError):
+        if _lacks_right(error):
             return StreamUnavailable(f"{self._address}: {_text(error)}")
         return StreamUnavailable(
             f"{self._address}: {_text(error)}; is the broker up, is there a topic "
@@ -178,10 +178,15 @@ def _result(future: Any) -> Unsent | None:
 
 def _text(error: Exception) -> str:
     """Return an error with its name, which the errors of kafka-python begin with anyway."""
-    if isinstance(error, errors.AuthorizationError):
+    if _lacks_right(error):
         return f"this login lacks a right; a publisher needs WRITE and DESCRIBE on its topic ({error})"
     name, text = type(error).__name__, str(error)
     return text if text.startswith(name) else f"{name}: {text}"
+
+
+def _lacks_right(error: Exception) -> bool:
+    """Tell whether the broker refused for want of a right; asked for a producer's id it says so in the text alone."""
+    return isinstance(error, errors.AuthorizationError) or "AuthorizationFailedError" in str(error)
 
 
 def _is_refused(error: Exception) -> bool:
