@@ -69,7 +69,7 @@ def _serve(settings: Settings, *, until_caught_up: bool) -> Counts:
     from usageaudit.cli.logs import configure_logging
     from usageaudit.cli.remote import QueryServer
     from usageaudit.operating.health import Health
-    from usageaudit.operating.service import Operated, open_port
+    from usageaudit.operating.service import Operated
     from usageaudit.pipeline.activity import Activity
     from usageaudit.pipeline.policies import Policies
     from usageaudit.pipeline.service import run_consumer, stopping_on_signals
@@ -83,8 +83,9 @@ def _serve(settings: Settings, *, until_caught_up: bool) -> Counts:
         # First, since nothing but a handler lets SIGTERM end the first process of a container.
         stack.enter_context(stopping_on_signals(stop, reload.request))
         chosen = "http" in settings.model_fields_set
-        if (chosen or not until_caught_up) and (port := open_port(settings.http, operated, chosen=chosen)):
-            stack.callback(port.close)
+        if chosen or not until_caught_up:
+            operated.listen(settings.http, chosen=chosen)
+            stack.callback(operated.close)
         reload.policies = policies = Policies(settings.policies)
         store = hold(settings.store)
         stack.callback(store.close)

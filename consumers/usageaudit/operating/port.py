@@ -86,7 +86,9 @@ class HttpPort:
         """Answer one request; whoever is slow, says too much or goes away is hung up on."""
         self._open[writer] = None
         if len(self._open) > self.limits.connections:
-            next(iter(self._open)).transport.abort()
+            oldest = next(iter(self._open))
+            del self._open[oldest]
+            oldest.transport.abort()
         try:
             async with asyncio.timeout(self.limits.seconds):
                 with suppress(asyncio.LimitOverrunError):

@@ -37,14 +37,44 @@ class Operated:
     health: Health
     _collector: ServiceCollector = field(init=False)
     _registry: CollectorRegistry = field(init=False)
+    _port: HttpPort | None = None
+    _refusal: ConfigurationError | None = None
 
     def __post_init__(self) -> None:
         self._collector = ServiceCollector(self.health)
         self._registry = registry_of(self._collector)
 
+    def listen(self, address: str, *, chosen: bool) -> None:
+        """Answer at HOST:PORT from now on, nowhere where `address` is off.
+
+        Where nobody chose the address and it is taken, as by a second consumer on one machine, there is no port, which
+        `started` tells. Raises ConfigurationError where it was chosen, or is none.
+        """
+        where = parse_address(address)
+        if where is None:
+            return
+        port = HttpPort(*where, self.answer)
+        try:
+            port.open()
+        except ConfigurationError as error:
+            if chosen:
+                raise
+            self._refusal = error
+        else:
+            self._port = port
+
     def started(self, policies: Policies, watch: Watch) -> None:
-        """Take in what there is to watch from now on."""
+        """Take in what there is to watch from now on, and say where it can be asked for."""
         self._collector.policies, self._collector.watch = policies, watch
+        if self._port is not None:
+            log.info("answering /livez, /readyz and /metrics", host=self._port.host, port=self._port.port)
+        elif self._refusal is not None:
+            log.warning("no port for /livez, /readyz and /metrics", cause=str(self._refusal))
+
+    def close(self) -> None:
+        """Answer no more."""
+        if self._port is not None:
+            self._port.close()
 
     def answer(self, path: str, accept: str) -> Answer | None:
         """Return what is at a path, None where nothing is."""
@@ -71,27 +101,6 @@ class Operated:
         if "application/openmetrics-text" in accept:
             return Answer(HTTPStatus.OK, openmetrics.CONTENT_TYPE_LATEST, _as_openmetrics(self._registry))
         return Answer(HTTPStatus.OK, CONTENT_TYPE_PLAIN_0_0_4, generate_latest(self._registry))
-
-
-def open_port(address: str, operated: Operated, *, chosen: bool) -> HttpPort | None:
-    """Return the port at HOST:PORT, listening; None where `address` is off.
-
-    Where nobody chose the address and it is taken, as by a second consumer on one machine, that is a warning and there
-    is no port. Raises ConfigurationError where it was chosen, or is none.
-    """
-    where = parse_address(address)
-    if where is None:
-        return None
-    port = HttpPort(*where, operated.answer)
-    try:
-        port.open()
-    except ConfigurationError as error:
-        if chosen:
-            raise
-        log.warning("no port for /livez, /readyz and /metrics; set `http`", cause=str(error))
-        return None
-    log.info("answering /livez, /readyz and /metrics", host=port.host, port=port.port)
-    return port
 
 
 def _json(status: HTTPStatus, found: Mapping[str, object]) -> Answer:
