@@ -51,6 +51,12 @@ def peak():
 
 
 @pytest.fixture(autouse=True)
+def _no_spool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let publishers here, and those of child processes, keep events in memory alone."""
+    monkeypatch.setenv("USAGEAUDIT_SPOOL", "")
+
+
+@pytest.fixture(autouse=True)
 def leftovers() -> Iterator[None]:
     """Collect the sockets on which kafka-python was refused: it leaves them to the garbage collector.
 

@@ -41,18 +41,23 @@ INVALID = "invalid event not published"
 
 
 class Publisher:
-    """Publishes usage events to a stream, in a thread of its own: `emit` never waits for the network.
+    """Publishes usage events to a stream, in threads of its own: `emit` never waits for disk or network.
 
     `stream_url` says where the stream is, see `usageaudit.stream_url`. `source` names the service as a CloudEvents
     source does; together with the event's id it identifies an event for ever, so it must not name a person.
 
-    At most `max_queued` events, and `max_queued_bytes` of memory, wait for the stream. What `emit` does with an event
-    beyond that is `on_full`: "drop" it, or "block" for `timeout` seconds and drop it then. `timeout` is also how long
-    durable events, `flush` and `close` wait unless they are told otherwise. Events leave in groups: the first of one
-    waits for others for `linger` seconds.
+    On its way to Kafka an event waits in a spool, a file of this process in the folder `spool`, of `max_spool_bytes` at
+    most; "auto" is the folder that USAGEAUDIT_SPOOL names, or else one in the user's folder for state, and None does
+    without. The embedded stream is a local file itself and has no spool.
 
-    Threads may share a publisher. A forked child has an empty queue, a new thread and a new instance id; the parent
-    ships what the parent emitted. At the end of the process the queue is flushed for 5 seconds at most.
+    At most `max_queued` events, and `max_queued_bytes` of memory, wait to be spooled, or for the stream where there is
+    no spool. What `emit` does with an event beyond that is `on_full`: "drop" it, or "block" for `timeout` seconds and
+    drop it then. `timeout` is also how long durable events, `flush` and `close` wait unless they are told otherwise.
+    Events leave the queue in groups: the first of one waits for others for `linger` seconds.
+
+    Threads may share a publisher. A forked child has an empty queue, new threads, a new spool and a new instance id;
+    the parent ships what the parent emitted. At the end of the process the queue is flushed for 5 seconds at most, and
+    what the stream has not acknowledged then stays in the spool.
 
     Raises ConfigurationError for a URL or a parameter that is wrong; whether the stream can be reached shows later.
     """
@@ -125,12 +130,12 @@ class Publisher:
         `time` is when the use began, as a datetime with a zone or as RFC 3339 text; None is now.
 
         Without `durable` the event is queued and None returned where that failed: an event that is invalid or finds no
-        room is counted in `stats` and logged, and nothing is raised. With `durable` the stream has acknowledged the
-        event when this returns.
+        room is counted in `stats` and logged, and nothing is raised. With `durable` the event is on disk when this
+        returns, in the spool or the embedded stream; without a spool Kafka has acknowledged it.
 
         Raises, with `durable` only: InvalidEvent; QueueFull where the queue had no room within `timeout` seconds;
-        NotAcknowledged where the stream did not acknowledge it by then, after which it may still arrive; PublishError
-        where it never will.
+        NotAcknowledged where the event was not durable by then, after which it may still arrive; PublishError where it
+        never will.
         """
         wait = self._timeout if timeout is None else timeout
         if durable:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import weakref
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,16 @@ if TYPE_CHECKING:
 def call_at_exit(method: Callable[[], None]) -> None:
     """Call a bound method when the interpreter ends."""
     atexit.register(_weakly(method))
+
+
+def call_at_worker_exit(method: Callable[[], None]) -> None:
+    """Call a bound method when a process of multiprocessing ends, which runs nothing that `atexit` knows.
+
+    To be called in that process itself, since it forgets what its parent asked for.
+    """
+    util, process = sys.modules.get("multiprocessing.util"), sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, _weakly(method), exitpriority=0)
 
 
 def call_in_child(method: Callable[[], None]) -> None:

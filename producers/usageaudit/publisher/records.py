@@ -17,7 +17,7 @@ from usageaudit.errors import ConfigurationError, PublishError, QueueFull
 from usageaudit.publisher.adapter import adapter
 from usageaudit.publisher.buffer import Buffer, Counts, Done
 from usageaudit.publisher.complaints import Complaints, logger
-from usageaudit.publisher.process import call_at_exit, call_in_child
+from usageaudit.publisher.process import call_at_exit, call_at_worker_exit, call_in_child
 from usageaudit.publisher.shipping import Shipping
 from usageaudit.stream_url import parse_stream_url
 
@@ -169,6 +169,7 @@ class RecordPublisher:
             try:
                 if self._shipping is None:
                     self._shipping = self._new_shipping()
+                    call_at_worker_exit(self._at_exit)
                 self._shipping.start()
             except RuntimeError as error:  # the interpreter is shutting down
                 raise PublishError(f"the publisher's thread can't be started: {error}") from error

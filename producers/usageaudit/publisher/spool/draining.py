@@ -38,7 +38,7 @@ def drain(folder: Path, address: StreamAddress, stream: str | None, timeout: flo
         if (pending := source.pending) != last:
             last, since = pending, monotonic()
         sender.join(LOOK_SECONDS)
-    error = sender.last_error
+    error = sender.last_error or (f"the broker acknowledged nothing for {timeout:g} s" if sender.alive else "")
     sender.stop(STOP_SECONDS)
     source.release()
     return source.shipped, total - source.shipped, error
