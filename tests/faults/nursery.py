@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[2]
-PRELOADED = ["tests.faults.child", "tests.faults.traffic"]
+PRELOADED = ["tests.faults.child", "tests.faults.traffic", "tests.faults.publishing"]
 PR_SET_PDEATHSIG = 1  # prctl(2)
 SIGKILLED = -signal.SIGKILL
 
