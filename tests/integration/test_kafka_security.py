@@ -8,7 +8,7 @@ import logging
 import re
 import time
 import warnings
-from contextlib import closing
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from usageaudit.publisher import kafka as publisher_kafka
 from usageaudit.publisher.complaints import Complaints
 from usageaudit.publisher.kafka import KafkaOutlet
 from usageaudit.stream_url import KafkaStreamAddress, parse_stream_url
-from usageaudit.streams import kafka_connecting
+from usageaudit.streams import kafka_client, kafka_connecting
 from usageaudit.streams.opening import open_stream
 from usageaudit.streams.port import BatchLimits
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from usageaudit.publisher.port import Unsent
+    from usageaudit.streams.port import Batch, Stream
 
 pytestmark = pytest.mark.kafka
 TOPIC = "usage-events"
@@ -66,7 +67,7 @@ class Place:
             "tls": broker.tls,
             "sasl_tls": broker.sasl_tls,
         }
-        ports |= {"tls_expired": broker.expired, "tls_misnamed": broker.misnamed}
+        ports |= {"astray": broker.astray, "tls_expired": broker.expired, "tls_misnamed": broker.misnamed}
         files = {name: getattr(self, name) for name in ("ca", "other_ca", "client", "encrypted", "expired", "foreign")}
         return "kafka://" + text.format(**ports, **files)
 
@@ -101,7 +102,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture)
     monkeypatch.setattr(kafka_connecting, "CONNECT_SECONDS", IMPATIENCE)
     monkeypatch.setattr(publisher_kafka, "CONNECT_MS", int(IMPATIENCE * 1000))
     monkeypatch.setitem(publisher_kafka.SETTINGS, "bootstrap_timeout_ms", int(IMPATIENCE * 1000))
-    with caplog.at_level(logging.INFO):
+    with caplog.at_level(logging.DEBUG):
         yield
     logged = caplog.text
     caplog.get_records("call").clear()
@@ -127,15 +128,28 @@ def publish(url: str) -> list[Unsent | None]:
 def consume(url: str) -> None:
     """Join the group and read a record of the topic's beginning."""
     with closing(open_stream(url, limits=BatchLimits(seconds=0.02))) as stream:
-        until = time.monotonic() + PATIENCE
-        while time.monotonic() < until:
-            for partition in stream.assigned():
-                stream.start(partition, 0)
+        batch = read_from(stream, 0)
+        assert batch.records[0].value == RECORD.value
+        stream.acknowledge(batch.partition, batch.next_offset)
+
+
+def poll_for(stream: Stream, seconds: float) -> None:
+    """Poll until something is raised, or the time is over."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        stream.poll(0.2)
+
+
+def read_from(stream: Stream, offset: int | None) -> Batch:
+    """Return the next batch with records, of partitions started at an offset, or already started."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        for partition in stream.assigned():
+            stream.start(partition, offset or 0)
+        with suppress(StreamUnavailable) if offset is None else nullcontext():
             batch = stream.poll(0.2)
             if batch is not None and batch.records:
-                assert batch.records[0].value == RECORD.value
-                stream.acknowledge(batch.partition, batch.next_offset)
-                return
+                return batch
     raise AssertionError("no record came")
 
 
@@ -181,7 +195,7 @@ SYMPTOMS = {
     "login at a port without": ("{plain}?security=SASL_PLAINTEXT&" + login(), "this port takes no login"),
     "no login at a port for logins": (
         "{sasl}",
-        "the broker hangs up: this port wants a login (security=SASL_PLAINTEXT)",
+        "the broker hangs up: this port wants a login",
     ),
     "unknown host": ("no-such-host.invalid:9092", "the host's name is not known here"),
     "no broker": ("127.0.0.1:9", "nothing answers there: is it running, is this its port"),
@@ -252,6 +266,27 @@ def test_missing_rights_of_a_consumer(place: Place, user: str, said: str) -> Non
     """A login that may not see the topic, not read it, or not join the group is told which right is missing."""
     with pytest.raises(StreamUnavailable, match=re.escape(said)):
         consume(place.url("{sasl}?security=SASL_PLAINTEXT&" + login(user)))
+
+
+def test_rights_may_go_and_come_back(place: Place) -> None:
+    """A consumer that loses its right on the topic is told so each time, and reads on when it has it again."""
+    url = place.url("{sasl}?security=SASL_PLAINTEXT&" + login())
+    with closing(open_stream(url, limits=BatchLimits(seconds=0.02))) as stream:
+        publish(url)
+        read_from(stream, 0)
+        place.broker.disallow("audit", "topic", TOPIC)
+        with pytest.raises(StreamUnavailable, match="allow it READ on topic usage-events"):
+            poll_for(stream, PATIENCE)
+        place.broker.allow("audit", "topic", TOPIC, "read", "write")
+        publish(url)
+        read_from(stream, None)
+
+
+def test_brokers_that_name_themselves_wrongly(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the brokers send clients to an address that does not answer, the setting that does so is named."""
+    monkeypatch.setattr(kafka_client, "REQUEST_SECONDS", IMPATIENCE)
+    with pytest.raises(StreamUnavailable, match=r"brokers are at 127.0.0.1:9, .* correct advertised.listeners"):
+        open_stream(place.url("{astray}")).close()
 
 
 def test_doctor_says_the_same(place: Place, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -3,7 +3,16 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from kafka.admin import ACL, ACLOperation, ACLPermissionType, ResourcePattern, ResourceType
+from kafka.admin import (
+    ACL,
+    ACLFilter,
+    ACLOperation,
+    ACLPermissionType,
+    ACLResourcePatternType,
+    ResourcePattern,
+    ResourcePatternFilter,
+    ResourceType,
+)
 
 from tests.servers.certificates import Authority
 from tests.servers.kafka import Kafka
@@ -19,13 +28,14 @@ class SecuredKafka(Kafka):
     """A broker with listeners for every kind of security beside the one without any, whose clients may do everything.
 
     `sasl`, `tls` and `sasl_tls` are `HOST:PORT`; `tls` asks clients for certificates signed by `authority`, `expired`
-    and `misnamed` show certificates of their own that are out of date and for another host. Rights are given with
+    and `misnamed` show certificates of their own that are out of date and for another host, and `astray` sends clients
+    to a port where nobody listens. Rights are given with
     `allow`; who has none may do nothing.
     """
 
     def __init__(self, data_dir: Path, users: Mapping[str, str]) -> None:
         super().__init__(data_dir, users=users)
-        self._ports = dict(zip(("TLS", "SASLTLS", "EXPIRED", "MISNAMED"), free_ports(4), strict=True))
+        self._ports = dict(zip(("TLS", "SASLTLS", "EXPIRED", "MISNAMED", "ASTRAY"), free_ports(5), strict=True))
 
     @property
     def tls(self) -> str:
@@ -47,8 +57,13 @@ class SecuredKafka(Kafka):
         """The listener whose certificate is for another host."""
         return f"127.0.0.1:{self._ports['MISNAMED']}"
 
+    @property
+    def astray(self) -> str:
+        """The listener that says that the broker is somewhere else."""
+        return f"127.0.0.1:{self._ports['ASTRAY']}"
+
     def allow(self, user: str, kind: str, name: str, *operations: str) -> None:
-        """Give rights: `allow("audit", "topic", "usage-events", "read", "describe")`; waits until the broker has them.
+        """Give rights: `allow("audit", "topic", "usage-events", "read", "describe")`.
 
         Raises:
             kafka.errors.KafkaError: the broker refused it.
@@ -65,7 +80,20 @@ class SecuredKafka(Kafka):
         finally:
             admin.close()
 
-    def _clients(self) -> Mapping[str, str]:
+    def disallow(self, user: str, kind: str, name: str) -> None:
+        """Take all rights of a user on something.
+
+        Raises:
+            kafka.errors.KafkaError: the broker refused it.
+        """
+        resource = ResourcePatternFilter(ResourceType[kind.upper()], name, ACLResourcePatternType.LITERAL)
+        admin = self._admin()
+        try:
+            admin.delete_acls([ACLFilter(f"User:{user}", "*", ACLOperation.ANY, ACLPermissionType.ANY, resource)])
+        finally:
+            admin.close()
+
+    def _clients(self) -> dict[str, str]:
         return {**super()._clients(), **{name: f"127.0.0.1:{port}" for name, port in self._ports.items()}}
 
     def _own_properties(self) -> Mapping[str, str]:
@@ -78,12 +106,14 @@ class SecuredKafka(Kafka):
             "MISNAMED": authority.sign("broker.example.com", "DNS:broker.example.com").chain,
         }
         logins = " ".join(f'user_{name}="{password}"' for name, password in self._users.items())
+        places = self._clients() | {"ASTRAY": "127.0.0.1:9"}
         found: dict[str, str] = {
+            "advertised.listeners": ",".join(f"{name}://{place}" for name, place in places.items()),
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",
             "sasl.enabled.mechanisms": MECHANISMS,
             "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_PLAINTEXT,"
-            "TLS:SSL,SASLTLS:SASL_SSL,EXPIRED:SSL,MISNAMED:SSL",
+            "TLS:SSL,SASLTLS:SASL_SSL,EXPIRED:SSL,MISNAMED:SSL,ASTRAY:PLAINTEXT",
         }
         for listener in ("sasl", "sasltls"):
             prefix = f"listener.name.{listener}"

@@ -148,7 +148,7 @@ def _times(state: TopicState) -> TopicCheck:
     if oldest < WEEK_MS:
         todo = f"events that waited in a publisher's spool are refused: {name}=LogAppendTime"
         return TopicCheck(name, "warn", f"{value}, at most {oldest / DAY_MS:.3g} days old", todo)
-    todo = f"retention goes by publishers' clocks, and deletes at once what waited long in a spool: {name}=LogAppendTime"
+    todo = f"retention goes by publishers' clocks, and deletes what waited long in a spool: {name}=LogAppendTime"
     return TopicCheck(name, "warn", value, todo)
 
 
