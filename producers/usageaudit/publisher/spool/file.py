@@ -34,6 +34,8 @@ LOCK_SECONDS = 1.0
 MIN_BYTES = 4 * 1024 * 1024
 MAX_SPARE_BYTES = 16 * 1024 * 1024
 """Most of the room that is left to the log beside the file."""
+LARGEST_GROUP_BYTES = 8 * 1024 * 1024
+"""Where the disk has this much room, it is not the disk that is full."""
 RENEW_BYTES = 16 * 1024 * 1024
 """A file of this size gives its space back when it is empty."""
 
@@ -235,7 +237,7 @@ class SpoolFile:
             code = int(getattr(error.__cause__, "sqlite_errorcode", 0)) & 0xFF
             if code in _DAMAGE:
                 self._broken = str(error)
-            elif code == sqlite3.SQLITE_FULL and _size(self.path) + PAGE_BYTES > self._max_pages * PAGE_BYTES:
+            elif code == sqlite3.SQLITE_FULL and _free(self.path) > LARGEST_GROUP_BYTES:
                 reason = f"{self._what}: it is full with {self.pending:,} events, as max_spool_bytes has it"
                 raise StreamUnavailable(reason) from error.__cause__
             raise
@@ -326,6 +328,14 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
+
+
+def _free(path: Path) -> int:
+    try:
+        found = os.statvfs(path)
+    except OSError:
+        return 0
+    return found.f_bavail * found.f_frsize
 
 
 def _inode(path: Path) -> tuple[int, int] | None:
