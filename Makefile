@@ -14,7 +14,7 @@ DEV := $(VENV)/.installed-dev
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench differential faults wheel
+.PHONY: help demo test check fmt bench differential faults endurance wheel
 .DELETE_ON_ERROR:
 
 help: ## list these verbs
@@ -40,6 +40,12 @@ fmt: $(DEV) ## format the code and fix what can be fixed
 
 faults: $(DEV) ## kill and pause consumers and stores at every point, the long form
 	USAGEAUDIT_TEST_FAULT_EVENTS=200000 $(BIN)/pytest tests/faults --timeout=1800 $(PYTEST_ARGS)
+
+endurance: $(DEV) ## servers away for minutes, full disks, a soak, the long form (two hours; PYTEST_ARGS="-k soak")
+	rm -f $(VENV)/endurance.jsonl
+	USAGEAUDIT_TEST_ENDURANCE=$${USAGEAUDIT_TEST_ENDURANCE:-1} USAGEAUDIT_TEST_ENDURANCE_FIGURES=$(VENV)/endurance.jsonl \
+		$(BIN)/python -m pytest tests/endurance $(PYTEST_ARGS)
+	$(BIN)/python -m tests.endurance.report $(VENV)/endurance.jsonl
 
 differential: $(DEV) ## hold the back ends of the policy language against each other, the long form (CASES=5000000)
 	USAGEAUDIT_TEST_DIFFERENTIAL_CASES=$(CASES) $(BIN)/pytest tests/differential --timeout=7200 $(PYTEST_ARGS)

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import struct
+import uuid
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import confluent_kafka
+import orjson
 from kafka import KafkaConsumer, TopicPartition
 
 if TYPE_CHECKING:
@@ -83,5 +87,22 @@ def lag(kafka: Kafka, topic: str, group: str, partitions: int) -> int:
         every = [TopicPartition(topic, number) for number in range(partitions)]
         ends = consumer.end_offsets(every)
         return sum(end - (consumer.committed(partition) or 0) for partition, end in ends.items())
+    finally:
+        consumer.close()
+
+
+def copies(kafka: Kafka, topic: str, partitions: int) -> Counter[str]:
+    """Return how often the event of each id is on the topic."""
+    settings = {"bootstrap.servers": kafka.bootstrap, "group.id": uuid.uuid4().hex, "enable.auto.commit": False}
+    consumer = confluent_kafka.Consumer(settings)
+    try:
+        every = [confluent_kafka.TopicPartition(topic, number, 0) for number in range(partitions)]
+        records = sum(consumer.get_watermark_offsets(partition)[1] for partition in every)
+        found: Counter[str] = Counter()
+        consumer.assign(every)
+        while found.total() < records:
+            values = (message.value() for message in consumer.consume(5_000, 1.0))
+            found.update(orjson.loads(value)["id"] for value in values if value)
+        return found
     finally:
         consumer.close()

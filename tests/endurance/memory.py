@@ -27,6 +27,11 @@ def peak(pid: int) -> int:
     return _read(pid, "VmHWM")
 
 
+def forget_peak(pid: int) -> None:
+    """Let `peak` begin anew with what the process holds now."""
+    Path(f"/proc/{pid}/clear_refs").write_text("5", encoding="utf-8")
+
+
 def _read(pid: int, name: str) -> int:
     try:
         status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8")

@@ -122,7 +122,9 @@ def test_reads_of_a_batch_and_a_takeover_cost_the_same_in_a_large_ledger(
     _fill(clickhouse, SMALL, LARGE, PART_ROWS)
     large = Costs(clickhouse, Ledger(store), LARGE)
     store.close()
-    test = f"reads of {BATCH:,} events in ledgers of {SMALL:,} and {LARGE:,} rows"
+    test = f"reads of {BATCH:,} events in a large ledger"
+    state(test, "small ledger", SMALL, "rows")
+    state(test, "large ledger", LARGE, "rows")
     for name in small.rows:
         bound = "" if name in SCANS else f"at most {SAME} times that of the small one"
         state(test, f"{name}, small ledger", small.rows[name], "rows read")

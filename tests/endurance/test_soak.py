@@ -179,8 +179,11 @@ def test_a_soak_with_random_faults(broker: Kafka, start_clickhouse: Callable[...
 
 
 def _state(machine: Machine, capacity: float, events: int, no_lag: float) -> None:
-    test = f"soak of {SECONDS / 60:.1f} min at {SHARE_OF_CAPACITY:.0%} of capacity, faults at random"
+    test = "soak"
+    state(test, "time", SECONDS, "s")
+    state(test, "seed", SEED)
     state(test, "capacity", round(capacity), "events/s")
+    state(test, "rate", round(SHARE_OF_CAPACITY * capacity), "events/s", f"{SHARE_OF_CAPACITY:.0%} of it")
     state(test, "events in the ledger exactly once", events, bound="all")
     for name, times in sorted(machine.done.items()):
         state(test, name, times, "times")

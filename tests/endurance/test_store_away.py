@@ -89,7 +89,9 @@ def test_a_store_that_is_away_costs_nothing_but_time(
         assert consumer.end() == 0
     assert books.account(clickhouse, "away") == Account.exact(events)
     assert books.account(clickhouse, "before") == Account.exact(UNDISTURBED)
-    test = f"store away for {AWAY_SECONDS:.0f} s at {RATE:,} events/s"
+    test = "store away"
+    state(test, "time away", AWAY_SECONDS, "s")
+    state(test, "rate of events meanwhile", RATE, "events/s")
     rate = (whole - first) / took if first < whole else undisturbed
     state(test, "events in the ledger exactly once", events, bound=f"{events:,}")
     state(test, "rebalances of the group", 0, bound="0")
@@ -125,7 +127,10 @@ def test_a_slow_store_puts_nobody_out_of_the_group(
         assert consumer.end() == 0
     assert books.account(clickhouse, "slow") == Account.exact(events)
     inserts, shortest = _inserts(clickhouse)
-    test = f"store that takes {INSERT_SECONDS} s an insert, for {SLOW_SECONDS:.0f} s at {SLOW_RATE} events/s"
+    test = "store slow"
+    state(test, "time of an insert", INSERT_SECONDS, "s")
+    state(test, "time with such inserts", SLOW_SECONDS, "s")
+    state(test, "rate of events meanwhile", SLOW_RATE, "events/s")
     state(test, "events in the ledger exactly once", events, bound=f"{events:,}")
     state(test, "inserts so slow", inserts, bound="at least 1")
     state(test, "session time-out of the group", SESSION_MS / 1000, "s", "less than an insert")
