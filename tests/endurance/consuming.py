@@ -23,7 +23,8 @@ def environment(**settings: str) -> dict[str, str]:
     """Return the environment of a process of ours: this one's without settings, and these."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("USAGEAUDIT_")}
     named = {f"USAGEAUDIT_{name.upper()}": value for name, value in settings.items()}
-    return {**kept, "USAGEAUDIT_POLICIES": POLICIES, "USAGEAUDIT_LOG_FORMAT": "json", **named}
+    shared = {"USAGEAUDIT_POLICIES": POLICIES, "USAGEAUDIT_LOG_FORMAT": "json", "USAGEAUDIT_HTTP": "off"}
+    return {**kept, **shared, **named}
 
 
 def run(*arguments: str, env: Mapping[str, str], code: int = 0, seconds: float = 120) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tests.endurance import figures
@@ -10,6 +9,8 @@ from tests.endurance.figures import Figure, read, state
 from tests.endurance.report import BEGIN, END, written
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import pytest
 
 PAGE = f"before\n{BEGIN}\n\n{END}\nafter\n"
