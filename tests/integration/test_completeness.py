@@ -222,3 +222,36 @@ def test_rows_of_another_stream_are_counted_apart(case: Case) -> None:
     found = case.verify()
     assert list(found.problems) == []
     assert [(report.stream == "before", report.consumed) for report in found.partitions] == [(False, 10), (True, 2)]
+
+
+@pytest.mark.parametrize("most", [1, 3, 5_000_000])
+def test_offsets_are_counted_a_slice_at_a_time(case: Case, monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Where there are holes and repetitions the offsets are counted in slices, however many: holes hide no copies."""
+    monkeypatch.setattr(completeness, "OFFSETS_AT_ONCE", most)
+    case.record(*(set(range(RECORDS)) - {4, 5}))
+    case.record(3, 7, event_id="concat('copy', toString(number))")
+    (report,) = case.verify().partitions
+    assert (report.consumed, report.distinct_offsets, report.missing) == (RECORDS, RECORDS - 2, 2)
+    assert case.problems() == [("missing_records", "usage-events[0]"), ("repeated_offsets", "usage-events[0]")]
+
+
+def test_what_stays_wrong_is_a_finding_once(case: Case) -> None:
+    """What no waiting can mend is appended to the findings, once; what a consumer may yet do is not."""
+    case.record(*(set(range(RECORDS - 1)) - {4}))
+    case.record(3, event_id="'0'", event_time="toDateTime64(2, 6, 'UTC')")
+    for _ in range(2):
+        kinds = [kind for kind, _ in case.problems()]
+        assert kinds == ["missing_records", "repeated_offsets", "not_recorded_yet", "conflicting_duplicate"]
+        rows = case.store.execute(
+            "SELECT group_key, severity, event_refs FROM findings_log WHERE kind = 'integrity' ORDER BY group_key"
+        ).rows
+        assert [(kind, severity) for kind, severity, _ in rows] == [
+            ("conflicting_duplicate", "high"),
+            ("missing_records", "critical"),
+            ("repeated_offsets", "critical"),
+        ]
+        assert [tuple(event) for event in rows[0][2]] == [("s", "0")]
+    case.record(5, event_id="'0'", event_time="toDateTime64(3, 6, 'UTC')")
+    case.verify()
+    again = "SELECT count() FROM findings_log WHERE group_key = 'conflicting_duplicate'"
+    assert case.store.execute(again).rows == [(1,)]

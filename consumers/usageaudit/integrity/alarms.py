@@ -1,6 +1,7 @@
-"""Findings of kind `integrity`: what `verify` found wrong with recorded verdicts, kept where the store may be written.
+"""Findings of kind `integrity`: what `verify` found wrong, kept where the store may be written.
 
-One finding is about one kind of difference on one day of recording, so that verifying again finds the same one.
+Each has an id that depends on what is wrong and nothing else, so that verifying again finds the same one. A difference
+of verdicts is one finding a day of recording.
 """
 
 from __future__ import annotations
@@ -13,21 +14,71 @@ from usageaudit.errors import QueryError
 from usageaudit.stores.ledger import Finding, Ledger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
     from usageaudit.integrity.rejudging import Difference
+    from usageaudit.integrity.report import Kind, Problem
     from usageaudit.stores.port import Store
+    from usageaudit.verdicts import Severity
+
+_THERE = "SELECT DISTINCT finding_id FROM findings_log WHERE finding_id IN {ids:Array(String)}"
 
 
-def keep_findings(store: Store, differences: Iterable[Difference]) -> str | None:
-    """Append a finding for each difference that has none; return why the store refuses, None where it does not."""
+SEVERITIES: Mapping[Kind, Severity] = {
+    "repeated_offsets": "critical",
+    "unknown_status": "critical",
+    "missing_records": "critical",
+    "stream_ends_before_ledger": "critical",
+    "conflicting_duplicate": "high",
+    "accepted_twice": "medium",
+}
+"""The problems of completeness that become findings: those that no waiting can mend, by how grave they are.
+
+Of the others a consumer, or a publisher that ships its spool, may yet make good what is lacking; offsets that the
+stream dropped have a finding from the consumer.
+"""
+
+
+def keep_problems(store: Store, problems: Iterable[Problem]) -> str | None:
+    """Append a finding for each problem that is to stay and has none; return why the store refuses, or None."""
+    now = dt.datetime.now(dt.UTC)
+    lasting = [(one, SEVERITIES[one.kind]) for one in problems if one.kind in SEVERITIES]
+    return _keep(store, [_lasting(one, severity, now) for one, severity in lasting])
+
+
+def keep_differences(store: Store, differences: Iterable[Difference]) -> str | None:
+    """Append a finding for each difference of verdicts that has none; return why the store refuses, or None."""
+    return _keep(store, [_finding(one) for one in differences])
+
+
+def _keep(store: Store, findings: Sequence[Finding]) -> str | None:
     ledger = Ledger(store)
+    if not findings:
+        return None
     try:
-        for one in differences:
-            ledger.add_finding(_finding(one))
+        there = {str(found) for (found,) in store.execute(_THERE, {"ids": [one.finding_id for one in findings]}).rows}
+        for one in findings:
+            if one.finding_id not in there:
+                ledger.add_finding(one)
     except QueryError as error:
         return str(error)
     return None
+
+
+def _lasting(one: Problem, severity: Severity, now: dt.datetime) -> Finding:
+    # Of an event it is the same problem however many copies there are by now.
+    place = [one.kind, *one.event] if one.event else [one.kind, one.stream, one.where, one.message]
+    return Finding(
+        finding_id=hashlib.sha256("\0".join(["integrity", *place]).encode()).hexdigest()[:32],
+        kind="integrity",
+        effect="notice",
+        message=f"{one.kind}: {one.where}: {one.message}",
+        window_start=now,
+        window_end=now,
+        severity=severity,
+        group_key=one.kind,
+        event_refs=[one.event] if one.event else (),
+    )
 
 
 def _finding(one: Difference) -> Finding:

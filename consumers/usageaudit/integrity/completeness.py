@@ -6,6 +6,8 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from usageaudit.integrity.alarms import keep_problems
+from usageaudit.integrity.dropped import dropped_by_publishers
 from usageaudit.integrity.holes import dropped_ranges, explain_holes
 from usageaudit.integrity.report import Completeness, PartitionReport, Problem
 from usageaudit.stores.queries import named_queries
@@ -16,9 +18,16 @@ if TYPE_CHECKING:
     from usageaudit.stores.port import Store
     from usageaudit.streams.inspection import Bounds, Inspection
 
+# Sums of hashes take no memory, and are those of the whole range just where each of its offsets is there once.
 _PARTITIONS = """SELECT stream, topic, partition, count(), countIf(status = 'accepted'), countIf(status = 'duplicate'),
-    countIf(status = 'rejected'), min(offset), max(offset), uniqExact(offset)
+    countIf(status = 'rejected'), min(offset) AS first, max(offset), sum(sipHash64(offset))
 FROM stream_records GROUP BY stream, topic, partition ORDER BY topic, partition, stream"""
+_WHOLE = "SELECT sum(sipHash64(number + {first:UInt64})) FROM numbers({count:UInt64})"
+_DISTINCT = """SELECT uniqExact(offset) FROM stream_records
+WHERE stream = {stream:String} AND topic = {topic:String} AND partition = {partition:UInt32}
+    AND offset >= {from:UInt64} AND offset < {until:UInt64}"""
+OFFSETS_AT_ONCE = 5_000_000
+"""How many offsets of a partition with holes or repetitions are counted by one query, in less than 400 MB."""
 EVENTS_AT_ONCE = 5_000_000
 """How many ids are compared with one another by one query, which takes less than 400 MB."""
 MOST_NAMED = 1000
@@ -36,7 +45,8 @@ def verify(store: Store, stream: Inspection, wait: float = 0.0) -> Completeness:
     """Compare the ledger with the stream.
 
     A running consumer may be a moment behind: where rows are lacking at the end of a partition they are waited for, for
-    so many seconds, up to the end that the stream had at the beginning. Raises StoreUnavailable, StreamUnavailable.
+    so many seconds, up to the end that the stream had at the beginning. What no waiting can mend is appended to the
+    findings, too, where the store may be written. Raises StoreUnavailable, StreamUnavailable.
     """
     bounds = stream.bounds()
     until = time.monotonic() + wait
@@ -55,14 +65,19 @@ def verify(store: Store, stream: Inspection, wait: float = 0.0) -> Completeness:
         )
         holes = explain_holes(report, held, dropped, store, stream)
         explained.append(replace(report, explained=holes.explained))
-        problems += [*holes.problems, *_partition_problems(report)]
+        found = (*holes.problems, *_partition_problems(report))
+        problems += [replace(one, stream=report.stream) for one in found]
         notes += holes.notes
     accepted = sum(one.accepted for one in reports)
-    return Completeness(explained, [*problems, *_publisher_gaps(store), *_twice(store, accepted)], notes)
+    problems += [*_publisher_gaps(store), *_twice(store, accepted)]
+    reported = dropped_by_publishers(store)  # findings already
+    if refused := keep_problems(store, problems):
+        notes.append(Problem("findings_not_kept", "findings", f"what is wrong was not added to them: {refused}"))
+    return Completeness(explained, [*problems, *reported], notes)
 
 
 def _reports(store: Store, stream: Inspection, bounds: Sequence[Bounds]) -> list[PartitionReport]:
-    reports = [_report(row) for row in store.execute(_PARTITIONS).rows]
+    reports = [_report(store, row) for row in store.execute(_PARTITIONS).rows]
     here = {one.partition: one for one in reports if (one.stream, one.topic) == (stream.identity, stream.topic)}
     elsewhere = [one for one in reports if (one.stream, one.topic) != (stream.identity, stream.topic)]
     current = [
@@ -73,13 +88,24 @@ def _reports(store: Store, stream: Inspection, bounds: Sequence[Bounds]) -> list
     return [*current, *gone, *elsewhere]
 
 
-def _report(row: Sequence[Any]) -> PartitionReport:
+def _report(store: Store, row: Sequence[Any]) -> PartitionReport:
     stream, topic, *numbers = row
-    partition, consumed, accepted, duplicate, rejected, first, last, distinct = map(int, numbers)
-    missing = last - first + 1 - distinct
-    return PartitionReport(
-        str(stream), str(topic), partition, consumed, accepted, duplicate, rejected, first, last, distinct, missing
-    )
+    partition, consumed, accepted, duplicate, rejected, first, last, hashes = map(int, numbers)
+    counted = PartitionReport(str(stream), str(topic), partition, consumed, accepted, duplicate, rejected, first, last)
+    distinct = _distinct(store, counted, first, last, hashes)
+    return replace(counted, distinct_offsets=distinct, missing=last - first + 1 - distinct)
+
+
+def _distinct(store: Store, report: PartitionReport, first: int, last: int, hashes: int) -> int:
+    """Return how many different offsets a partition has, counting them only where there are holes or repetitions."""
+    if report.consumed == last - first + 1:
+        ((whole,),) = store.execute(_WHOLE, {"first": first, "count": report.consumed}).rows
+        if int(whole) == hashes:
+            return report.consumed
+    place = {"stream": report.stream, "topic": report.topic, "partition": report.partition}
+    starts = range(first, last + 1, OFFSETS_AT_ONCE)
+    slices = [{"from": start, "until": min(start + OFFSETS_AT_ONCE, last + 1)} for start in starts]
+    return sum(int(store.execute(_DISTINCT, {**place, **one}).rows[0][0]) for one in slices)
 
 
 def _against(report: PartitionReport, bounds: Bounds) -> PartitionReport:
@@ -154,6 +180,6 @@ def _twice(store: Store, accepted: int) -> list[Problem]:
 def _accepted_twice(source: str, event_id: str, count: int, times: int) -> Problem:
     where = f"{source} {event_id}"
     if int(times) == 1:
-        return Problem("accepted_twice", where, f"{count} copies of the event were accepted")
+        return Problem("accepted_twice", where, f"{count} copies of the event were accepted", event=(source, event_id))
     message = f"{count} different events have this source and id; the publisher must not use an id again"
-    return Problem("conflicting_duplicate", where, message)
+    return Problem("conflicting_duplicate", where, message, event=(source, event_id))

@@ -17,6 +17,7 @@ Kind = Literal[
     "not_recorded_yet",
     "stream_ends_before_ledger",
     "publisher_gap",
+    "dropped_by_publisher",
     "accepted_twice",
     "conflicting_duplicate",
     "verdicts_differ",
@@ -30,11 +31,16 @@ Kind = Literal[
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that is not as it should be: what kind, where, and what it means or what to do."""
+    """Something that is not as it should be: what kind, where, and what it means or what to do.
+
+    `stream` is the identity of the stream that it is about, `event` source and id of the event, where it is about one.
+    """
 
     kind: Kind
     where: str
     message: str
+    stream: str = ""
+    event: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from usageaudit.errors import BundleError, QueryError
-from usageaudit.integrity.alarms import keep_findings
+from usageaudit.integrity.alarms import keep_differences
 from usageaudit.integrity.rejudging import EXAMPLES, Difference, statements
 from usageaudit.integrity.report import Problem
 from usageaudit.integrity.sampling import sampled
@@ -156,7 +156,7 @@ class _Check:
         if self._unnamed:
             text = f"{self._unnamed:,} verdicts more differ in other ways; these are the first {MOST_NAMED:,}"
             self._found.problems.append(Problem("verdicts_differ", "verdicts", text))
-        if self._differences and (refused := keep_findings(self._store, self._differences.values())):
+        if self._differences and (refused := keep_differences(self._store, self._differences.values())):
             text = f"what differs was not added to the findings: {refused}"
             self._found.notes.append(Problem("findings_not_kept", "findings", text))
         return self._found
