@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,9 +12,13 @@ from tests.servers.cluster import Cluster
 from tests.servers.packages import UnavailableError
 from usageaudit.stores.address import open_store
 from usageaudit.stores.migrate import migrate
+from usageaudit.stores.port import Replicated
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.replicated import Connect
+    from tests.servers.cluster import Replica
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +43,17 @@ def replicated_database(cluster: Cluster) -> Iterator[str]:
         migrate(store)
         store.close()
         yield name
+
+
+@pytest.fixture
+def connect(cluster: Cluster, replicated_database: str) -> Iterator[Connect]:
+    """Yield a function that opens one more store, which speaks to the replica that it is given first."""
+    with ExitStack() as opened:
+
+        def open_another(*first: Replica) -> Replicated:
+            store = open_store(cluster.url(replicated_database, *first))
+            assert isinstance(store, Replicated)
+            opened.callback(store.close)
+            return store
+
+        yield open_another

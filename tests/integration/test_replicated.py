@@ -3,11 +3,43 @@
 from __future__ import annotations
 
 import uuid
-from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.conformance.test_ledger import (  # noqa: F401  the ledger's suite, with the store of this file
+    ledger,
+    test_a_batch_of_an_earlier_epoch_is_refused,
+    test_a_batch_says_where_it_comes_from,
+    test_a_bundle_is_kept_once_and_given_back_as_it_was,
+    test_accepted_events_are_found_wherever_they_are,
+    test_an_epoch_that_was_never_taken_is_refused,
+    test_an_offset_gap_is_one_finding,
+    test_approvals_are_kept_once_with_their_bundle,
+    test_each_takeover_raises_the_epoch_of_its_partition_alone,
+    test_high_offsets_are_read_back,
+    test_owners_that_take_over_at_once_get_different_epochs,
+    test_reading_back_gives_the_offsets_that_are_there,
+    test_rejected_bytes_are_kept_and_read_once,
+    test_the_end_near_an_offset_is_found_by_the_index,
+)
+from tests.conformance.test_store import (  # noqa: F401  what of the store's suite goes another way through replicas
+    table,
+    test_a_closed_store_opens_again,
+    test_a_missing_table_is_named,
+    test_a_person_can_look_around,
+    test_a_person_can_only_read,
+    test_a_query_over_a_limit_is_stopped,
+    test_a_table_to_look_up_is_gone_afterwards,
+    test_an_insert_is_one_part,
+    test_an_insert_is_refused_where_its_condition_holds,
+    test_kill_ends_the_statements_of_a_prefix_and_no_others,
+    test_kill_of_nothing_returns,
+    test_names_and_values_may_hold_any_characters,
+    test_stores_of_one_address_work_side_by_side,
+    test_the_same_block_may_be_inserted_twice,
+    test_what_a_persons_query_set_does_not_stay,
+)
 from tests.ledger_blocks import ledger_block
 from tests.ledger_rows import plain, reads
 from usageaudit.errors import Fenced
@@ -19,9 +51,10 @@ from usageaudit.stores.migrate import migrate, pending
 from usageaudit.streams.port import Partition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from tests.servers.cluster import Cluster, Replica
+    from tests.replicated import Connect
+    from tests.servers.cluster import Cluster
     from usageaudit.stores.port import Store
 
 BUNDLE_HASH = "b" * 64
@@ -41,17 +74,12 @@ WHERE database = currentDatabase() AND engine = 'View' ORDER BY name""",
 pytestmark = pytest.mark.clickhouse
 
 
-@pytest.fixture
-def connect(cluster: Cluster, replicated_database: str) -> Iterator[Callable[..., Store]]:
-    """Yield a function that opens one more store, which speaks to the replica that it is given first."""
-    with ExitStack() as opened:
-
-        def open_another(*first: Replica) -> Store:
-            store = open_store(cluster.url(replicated_database, *first))
-            opened.callback(store.close)
-            return store
-
-        yield open_another
+@pytest.fixture(scope="module")
+def store(cluster: Cluster, replicated_database: str) -> Iterator[Store]:
+    """Yield a store of three replicas with the ledger's tables, shared by the tests: use partitions of your own."""
+    opened = open_store(cluster.url(replicated_database))
+    yield opened
+    opened.close()
 
 
 @pytest.fixture
@@ -67,7 +95,7 @@ def _schema(store: Store, what: str) -> list[tuple[object, ...]]:
 
 
 def test_the_tables_of_a_cluster_are_those_of_one_server(
-    cluster: Cluster, connect: Callable[..., Store], clickhouse_database: str
+    cluster: Cluster, connect: Connect, clickhouse_database: str
 ) -> None:
     """Columns, indices, projections, keys and views are the same, but for Keeper's key and the Distributed table."""
     single = open_store(clickhouse_database)
@@ -86,7 +114,7 @@ def test_the_tables_of_a_cluster_are_those_of_one_server(
         assert found[what] == expected[what]
 
 
-def test_every_replica_has_every_table_and_view(cluster: Cluster, connect: Callable[..., Store]) -> None:
+def test_every_replica_has_every_table_and_view(cluster: Cluster, connect: Connect) -> None:
     """The migrations are done on each server, and are recorded on each."""
     names = {table.name for table in TABLES} | {view.name for view in VIEWS} | {DISTRIBUTED}
     for replica in cluster.replicas:
@@ -98,7 +126,7 @@ def test_every_replica_has_every_table_and_view(cluster: Cluster, connect: Calla
 
 
 def test_views_are_answered_by_projections_through_the_distributed_table(
-    connect: Callable[..., Store], partition: Partition
+    connect: Connect, partition: Partition
 ) -> None:
     """What a projection serves on one server it serves on a cluster, too."""
     store = connect()
@@ -108,7 +136,7 @@ def test_views_are_answered_by_projections_through_the_distributed_table(
 
 
 def test_a_batch_is_recorded_once_and_read_through_any_replica(
-    cluster: Cluster, connect: Callable[..., Store], partition: Partition
+    cluster: Cluster, connect: Connect, partition: Partition
 ) -> None:
     """What was written through one replica is read back through each other, right after a takeover there."""
     first = Ledger(connect(cluster.replicas[0]))
