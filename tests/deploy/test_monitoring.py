@@ -1,0 +1,163 @@
+"""Alerts, dashboards and data sources, without Prometheus and Grafana: their files, conditions and names.
+
+The conditions are parsed with a parser of PromQL; that Prometheus and Grafana take the files was not tried.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import promql_parser
+import pytest
+import yaml
+
+from tests.deploy.deployed import DEPLOY
+from tests.deploy.panels import CLICKHOUSE, PROMETHEUS, dashboards, panels
+from tests.documents import ROOT, anchors
+from usageaudit.operating.metrics import METRICS
+
+if TYPE_CHECKING:
+    from tests.deploy.deployed import DeployedClickHouse
+
+ALERTS: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
+RULES: list[dict[str, Any]] = [rule for group in ALERTS["groups"] for rule in group["rules"]]
+EACH_RULE = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
+ASKED = [question for panel in panels() if panel.language == PROMETHEUS for question in panel.questions]
+SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",), "info": ("",)}
+OURS = {f"{metric.name}{suffix}": metric for metric in METRICS for suffix in SUFFIXES[metric.kind]}
+DURATION = re.compile(r"\d+[smhd]")
+
+
+def _selected(expression: str) -> list[Any]:
+    """Return the selectors of an expression; raises ValueError where it is no PromQL."""
+    found: list[Any] = []
+
+    def visit(node: Any) -> None:
+        if type(node).__name__ == "VectorSelector":
+            found.append(node)
+
+    promql_parser.walk(promql_parser.parse(expression), visit)
+    return found
+
+
+def test_the_parser_notices_mistakes() -> None:
+    """What is no PromQL is refused by the parser that the other tests rely on."""
+    for wrong in ("sum(", "rate(usageaudit_records_total)", "a >", "increase(x[5q])"):
+        with pytest.raises(ValueError, match=r".+"):
+            promql_parser.parse(wrong)
+
+
+def test_the_file_of_alerts_has_the_form_that_prometheus_reads() -> None:
+    """Groups and rules have the keys of https://prometheus.io/docs/prometheus/latest/configuration/alerting_rules."""
+    assert set(ALERTS) == {"groups"}
+    names = [rule["alert"] for rule in RULES]
+    assert len(names) == len(set(names))
+    for group in ALERTS["groups"]:
+        assert set(group) <= {"name", "interval", "rules"}
+    for rule in RULES:
+        assert set(rule) <= {"alert", "expr", "for", "keep_firing_for", "labels", "annotations"}
+        assert rule["labels"]["severity"] in ("page", "ticket")
+        assert DURATION.fullmatch(rule.get("for", "0s"))
+
+
+@EACH_RULE
+def test_an_alert_asks_for_metrics_that_exist(rule: dict[str, Any]) -> None:
+    """A condition is PromQL, and of our metrics it names ones that a service exposes, by their labels and values."""
+    _check_names(rule["expr"])
+
+
+@pytest.mark.parametrize("question", ASKED)
+def test_a_panel_asks_for_metrics_that_exist(question: str) -> None:
+    """The same of the dashboards."""
+    _check_names(question)
+
+
+def _check_names(expression: str) -> None:
+    selected = _selected(expression)
+    assert selected
+    for one in selected:
+        if one.name.startswith("usageaudit_"):
+            labels = OURS[one.name].labels
+            for matcher in one.matchers.matchers:
+                assert matcher.name in labels, f"{one.name} has no label {matcher.name}"
+                assert not labels[matcher.name] or matcher.value in labels[matcher.name], matcher.value
+        else:
+            assert one.name == "up" or one.name.startswith("ClickHouse"), one.name
+
+
+def test_labels_that_are_shown_are_there() -> None:
+    """A sum by a label, or a legend that shows one, names a label that the metrics behind it have."""
+    known = {label for metric in METRICS for label in metric.labels} | {"instance", "job", "le"}
+    for expression in [rule["expr"] for rule in RULES] + ASKED:
+        for names in re.findall(r"by \(([^)]*)\)", expression):
+            assert {name.strip() for name in names.split(",")} <= known, expression
+    for rule in RULES:
+        shown = re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))
+        assert set(shown) <= known
+
+
+def test_metrics_of_the_server_exist(store: DeployedClickHouse) -> None:
+    """The server as deploy/ sets it up exposes each metric of ClickHouse that alerts and dashboards name."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{store.metrics_port}/metrics", timeout=30) as answer:
+        exposed = set(re.findall(r"(?m)^(\w+)[ {]", answer.read().decode()))
+    named = {one.name for text in [rule["expr"] for rule in RULES] + ASKED for one in _selected(text)}
+    assert {name for name in named if name.startswith("ClickHouse")} <= exposed
+
+
+@EACH_RULE
+def test_an_alert_leads_to_its_runbook(rule: dict[str, Any]) -> None:
+    """Each alert names a part of the runbooks, which exists."""
+    page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
+    assert anchor in anchors(ROOT / page)
+    assert {"summary", "description"} <= set(rule["annotations"])
+
+
+def test_prometheus_scrapes_what_runs() -> None:
+    """The targets are services of the compose file and the ports on which they expose metrics."""
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text(encoding="utf-8"))
+    assert config["rule_files"] == ["/etc/prometheus/alerts.yml"]
+    jobs = {job["job_name"]: job for job in config["scrape_configs"]}
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    (found,) = jobs["usageaudit"]["dns_sd_configs"]
+    assert (found["names"], found["port"]) == (["consumer"], 9464)
+    assert "clickhouse:9363" in jobs["clickhouse"]["static_configs"][0]["targets"]
+    assert {"consumer", "clickhouse"} <= set(services)
+    named = set(re.findall(r'job="(\w+)"', str(RULES) + str(ASKED)))
+    assert named <= set(jobs)
+
+
+def test_dashboards_name_data_sources_that_are_provisioned() -> None:
+    """Each panel asks a data source that is set up, by its identity, and Grafana logs in as the reader of the views."""
+    text = (DEPLOY / "grafana/provisioning/datasources/usageaudit.yaml").read_text(encoding="utf-8")
+    sources = {one["uid"]: one for one in yaml.safe_load(text)["datasources"]}
+    assert sources["usageaudit-store"]["jsonData"]["username"] == "usageaudit_read"
+    for board in dashboards().values():
+        for panel in board["panels"]:
+            for asked in (panel["datasource"], *(target["datasource"] for target in panel["targets"])):
+                assert sources[asked["uid"]]["type"] == asked["type"]
+    assert {one["type"] for one in sources.values()} == {CLICKHOUSE, PROMETHEUS}
+
+
+def test_dashboards_are_laid_out() -> None:
+    """Dashboards and panels have identities of their own, and no two panels of one lie over each other or beside it."""
+    boards = dashboards()
+    assert len({board["uid"] for board in boards.values()}) == len(boards) == 3
+    for board in boards.values():
+        cells: set[tuple[int, int]] = set()
+        assert len({panel["id"] for panel in board["panels"]}) == len(board["panels"])
+        for panel in board["panels"]:
+            at = panel["gridPos"]
+            covered = {(x, y) for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])}
+            assert not covered & cells
+            assert max(x for x, _ in covered) < 24
+            cells |= covered
+
+
+def test_the_dashboards_folder_is_where_grafana_looks() -> None:
+    """The folder that the provider names is where the compose file mounts the dashboards."""
+    text = (DEPLOY / "grafana/provisioning/dashboards/usageaudit.yaml").read_text(encoding="utf-8")
+    (provider,) = yaml.safe_load(text)["providers"]
+    services = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))["services"]
+    assert f"./grafana/dashboards:{provider['options']['path']}:ro" in services["grafana"]["volumes"]

@@ -1,0 +1,79 @@
+"""deploy/systemd: the units are ones that systemd takes, closed as far as it can tell, and call commands that exist."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import skip
+from tests.deploy.deployed import DEPLOY, script, usageaudit
+from tests.documents import BIN
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UNITS = sorted((DEPLOY / "systemd").iterdir())
+SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
+MOST_EXPOSED = 1.5
+"""Of the scale that `systemd-analyze security` has, from 0 to 10, the units stay below."""
+
+
+@pytest.fixture
+def units(tmp_path: Path) -> list[Path]:
+    """Return copies of the units that call the command of this environment, the template with a name."""
+    copies = []
+    for unit in UNITS:
+        copy = tmp_path / unit.name.replace("@", "@1")
+        text = unit.read_text(encoding="utf-8").replace("/opt/usageaudit/bin/usageaudit", str(BIN / "usageaudit"))
+        copy.write_text(text, encoding="utf-8")
+        copies.append(copy)
+    return copies
+
+
+def _analyze(*arguments: str) -> subprocess.CompletedProcess[str]:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        skip("systemd-analyze is not on the PATH: apt-get install systemd")
+    return subprocess.run([program, *arguments], capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_systemd_takes_the_units(units: list[Path], tmp_path: Path) -> None:
+    """`systemd-analyze verify` has nothing to say about them, and has about one with a mistake."""
+    done = _analyze("verify", "--man=no", *map(str, units))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (tmp_path / "wrong.service").write_text("[Service]\nExecStart=relative/path\nProtectSystm=yes\n", encoding="utf-8")
+    assert _analyze("verify", "--man=no", str(tmp_path / "wrong.service")).stderr != ""
+
+
+def test_services_are_closed(units: list[Path]) -> None:
+    """`systemd-analyze security` finds little that a service could do beyond its work."""
+    for unit in (one for one in units if one.suffix == ".service"):
+        found = re.search(
+            r"exposure level for \S+: ([0-9.]+)", _analyze("security", "--offline=true", str(unit)).stdout
+        )
+        assert found is not None
+        assert float(found[1]) <= MOST_EXPOSED
+
+
+@pytest.mark.parametrize("unit", SERVICES, ids=lambda unit: unit.name)
+def test_a_service_calls_a_command_with_settings_that_exist(unit: Path, tmp_path: Path) -> None:
+    """What a service runs is a command, and its variables are settings that read the credentials."""
+    text = unit.read_text(encoding="utf-8")
+    secrets = tmp_path / "secrets"
+    script("secrets.sh", str(secrets))
+    loaded = dict(re.findall(r"(?m)^LoadCredential=(\w+):/etc/usageaudit/secrets/(\w+)$", text))
+    credentials = tmp_path / "credentials"
+    credentials.mkdir()
+    for name, secret in loaded.items():
+        (credentials / name).write_text((secrets / secret).read_text(), encoding="utf-8")
+    (line,) = re.findall(r"(?m)^Environment=(.*)$", text)
+    environment = dict(one.split("=", 1) for one in line.replace("%d", str(credentials)).split())
+    shown = usageaudit("config", "show", environment=environment)
+    assert "kafka:9092" in shown
+    assert "clickhouse:9000" in shown
+    (command,) = re.findall(r"(?m)^ExecStart=/opt/usageaudit/bin/usageaudit (\w+)$", text)
+    usageaudit(command, "--help")
