@@ -218,14 +218,14 @@ def _lenient(raw: bytes) -> Any:
         raise InvalidEvent([Problem("data", str(error))]) from error
 
 
-def encode_structured(*, event_id: str, source: str, time: int, data: bytes) -> bytes:
+def encode_structured(*, event_id: str, source: str, time: int, data: bytes, event_type: str = EVENT_TYPE) -> bytes:
     """Return a structured CloudEvent as one line of JSON; `data` is the event's JSON, `time` in microseconds."""
     head = orjson.dumps(
         {
             "specversion": "1.0",
             "id": event_id,
             "source": source,
-            "type": EVENT_TYPE,
+            "type": event_type,
             "time": format_time(time),
             "datacontenttype": "application/json",
         }

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     Stage = Literal["poll", "judge", "look_up", "insert", "acknowledge"]
     Reason = Literal["fenced", "outcome_unknown", "retention", "takeover_failed", "left"]
     Server = Literal["store", "stream"]
-    FindingKind = Literal["offset_gap", "exception_expired", "rejected_share"]
+    FindingKind = Literal["offset_gap", "exception_expired", "rejected_share", "dropped_events"]
 
 STAGES: tuple[Stage, ...] = ("poll", "judge", "look_up", "insert", "acknowledge")
 REASONS: tuple[Reason, ...] = ("fenced", "outcome_unknown", "retention", "takeover_failed", "left")
 SERVERS: tuple[Server, ...] = ("store", "stream")
-FINDING_KINDS: tuple[FindingKind, ...] = ("offset_gap", "exception_expired", "rejected_share")
+FINDING_KINDS: tuple[FindingKind, ...] = ("offset_gap", "exception_expired", "rejected_share", "dropped_events")
 RECORD_BOUNDS = (1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 200_000)
 SECOND_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 
@@ -70,7 +70,7 @@ class Distribution:
 
 
 class Position(NamedTuple):
-    """Where an owned partition is: the first offset not recorded, its end as last heard, and since when it waits.
+    """Where a partition is: the first offset not recorded, its end as last heard, and since when it waits.
 
     `since` is the time of the oldest record that is not recorded, or of the last one recorded where that one was not
     read yet; in milliseconds since 1970, None where none was read.
@@ -92,8 +92,8 @@ class Position(NamedTuple):
 class Activity:
     """What one consumer did since it started, and its state; `beat` is when it last gave a sign of life.
 
-    `beat` is None before the first step of the loop, and monotonic. `waiting` is how many partitions the group gives to
-    this consumer that it has not taken over, `connected` whether the stream is there.
+    `beat` is None before the first step of the loop, and monotonic. `owned` is how many partitions it has taken over,
+    `waiting` how many more the group gives to it, `connected` whether the stream is there.
     """
 
     counts: Counts = field(default_factory=Counts)
@@ -106,6 +106,7 @@ class Activity:
     findings: dict[FindingKind, int] = field(default_factory=lambda: dict.fromkeys(FINDING_KINDS, 0))
     takeovers: int = 0
     positions: tuple[Position, ...] = ()
+    owned: int = 0
     waiting: int = 0
     connected: bool = False
     rejected_share: float = 0.0

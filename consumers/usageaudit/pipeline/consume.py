@@ -10,12 +10,13 @@ from __future__ import annotations
 import gc
 import time
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
 from usageaudit.errors import Fenced, OutcomeUnknown, RetentionOvertook, StoreUnavailable, StreamUnavailable
 from usageaudit.pipeline.activity import Activity, Counts, Position
+from usageaudit.pipeline.dropped import dropped_finding
 from usageaudit.pipeline.fields import of_batch, of_partition
 from usageaudit.pipeline.judging import judge_records
 from usageaudit.pipeline.recovery import take_over
@@ -41,6 +42,13 @@ UNASSIGNED_SECONDS = 60.0
 """How long a consumer that is to catch up waits for the group to give it a partition."""
 SUMMARY_SECONDS = 60.0
 """How often the log says what was done since it last said so."""
+
+
+class Whereabouts(NamedTuple):
+    """The first offset of a partition that is not recorded, and since when it waits; see Position."""
+
+    reached: int
+    since: int | None
 
 
 @dataclass(slots=True)
@@ -69,6 +77,7 @@ class Consumer:
     _in_hand: Batch | None = None
     _summary: _Summary = field(default_factory=_Summary)
     _tenures: dict[Partition, Tenure] = field(default_factory=dict)
+    _left: dict[Partition, Whereabouts] = field(default_factory=dict)
     _setbacks: dict[Partition, Setback] = field(default_factory=dict)
     _stream_setback: Setback = field(default_factory=Setback)
     _findings_setback: Setback = field(default_factory=Setback)
@@ -77,7 +86,7 @@ class Consumer:
         """Consume until `stop` is set."""
         while not self.stop.is_set():
             self.step()
-        return self.activity.counts
+        return self._finish()
 
     def run_until_caught_up(self) -> Counts:
         """Consume up to the offsets that were the end of the partitions when they were taken over.
@@ -92,15 +101,13 @@ class Consumer:
                 log.warning("no partition was assigned: other members of the group have them all")
                 break
             self.step()
-        return self.activity.counts
+        return self._finish()
 
     def step(self) -> None:
         """Take over what was assigned, then poll, judge, record and acknowledge one batch."""
         self.activity.live()
         self._forget_lost()
-        for partition in self._assigned() or ():
-            if self._setback(partition).is_over():
-                self._take_over(partition)
+        self._take_over_assigned()
         self._report_findings()
         self._in_hand = self._poll()
         self._note()
@@ -127,23 +134,41 @@ class Consumer:
         log.warning("waiting for the stream", cause=str(error), seconds=round(pause, 2))
         self._rest(pause)
 
+    def _finish(self) -> Counts:
+        """Report what the last batch found, and return what was done."""
+        if self.rejections.unreported:
+            self._report_findings()
+        return self.activity.counts
+
+    def _take_over_assigned(self) -> None:
+        """Take over what was assigned, one after another; where one fails, the rest after staying in the group."""
+        for partition in self._assigned() or ():
+            if self.stop.is_set():
+                return
+            if self._setback(partition).is_over() and not self._take_over(partition):
+                return
+
     def _forget_lost(self) -> None:
         self._tenures = {at: tenure for at, tenure in self._tenures.items() if self.stream.owns(at)}
         self._setbacks = {at: setback for at, setback in self._setbacks.items() if self.stream.owns(at)}
+        self._left = {at: left for at, left in self._left.items() if self.stream.owns(at)}
 
-    def _take_over(self, partition: Partition) -> None:
+    def _take_over(self, partition: Partition) -> bool:
+        """Tell whether it worked; where it did not, it is tried again later."""
         self._tenures.pop(partition, None)
         self.activity.live()
         try:
             tenure = take_over(partition, self.stream, self.ledger, self.owner)
         except (StoreUnavailable, OutcomeUnknown, StreamUnavailable) as error:
             self.activity.retries["stream" if isinstance(error, StreamUnavailable) else "store"] += 1
-            return self._give_up(partition, "takeover_failed", "could not take a partition over", str(error))
+            self._give_up(partition, "takeover_failed", "could not take a partition over", str(error))
+            return False
+        self._left.pop(partition, None)
         self._tenures[partition] = tenure
         self.activity.takeovers += 1
         self.activity.waiting -= 1
         self.activity.findings["offset_gap"] += tenure.gaps
-        return None
+        return True
 
     def _report_findings(self) -> None:
         """Report what belongs to no batch, whether or not events come; the store may be away, then later."""
@@ -218,6 +243,8 @@ class Consumer:
         with activity.timing("insert"):
             if judged.rejected:
                 self.ledger.keep_rejected(batch.partition, judged.rejected)
+            for report in judged.dropped:
+                self.ledger.add_finding(dropped_finding(report))
             self.ledger.record(judged.block, batch.partition, tenure.epoch, tenure.number, bundle=policies.bundle.hash)
         self._recorded(replace(batch, records=list(records)), judged, tenure, policies)
 
@@ -225,6 +252,7 @@ class Consumer:
         """Count a batch, and say what became of it."""
         rejected = len(judged.rejected)
         self.activity.count(judged.accepted, judged.duplicates, rejected)
+        self.activity.findings["dropped_events"] += len(judged.dropped)
         self.rejections.add(batch.partition, judged.block.rows, rejected)
         place = {**of_batch(batch), "epoch": tenure.epoch, "batch": tenure.number, "bundle": policies.bundle.hash}
         statuses = {"accepted": judged.accepted, "duplicates": judged.duplicates, "rejected": rejected}
@@ -251,11 +279,24 @@ class Consumer:
         self.activity.given_up[reason] += 1
         tenure = self._tenures.pop(partition, None)
         place = of_partition(partition) if tenure is None else {**of_partition(partition), "epoch": tenure.epoch}
-        batch = self._in_hand
-        if batch is not None and batch.partition == partition:
+        batch = self._batch_of(partition)
+        if batch is not None:
             place |= of_batch(batch)
         log.warning(what, **place, cause=cause, seconds=round(pause, 2))
+        self._remember(partition, tenure)
         self.stream.release(partition)
+
+    def _remember(self, partition: Partition, tenure: Tenure | None) -> None:
+        """Remember where a partition is until it is taken over again; of one that never was, ask the stream."""
+        if tenure is not None:
+            self._left[partition] = self._whereabouts(partition, tenure)
+        elif partition not in self._left:
+            try:
+                committed = self.stream.committed(partition)
+                reached = self.stream.beginning(partition) if committed is None else committed
+            except StreamUnavailable:
+                return
+            self._left[partition] = Whereabouts(reached, None)
 
     def _setback(self, partition: Partition) -> Setback:
         return self._setbacks.setdefault(partition, Setback())
@@ -277,17 +318,25 @@ class Consumer:
 
     def _note(self) -> None:
         """Let readers see where the partitions are, and how much is refused."""
-        self.activity.positions = tuple(self._position(at, tenure) for at, tenure in self._tenures.items())
+        owned = {at: self._whereabouts(at, tenure) for at, tenure in self._tenures.items()}
+        known = {**self._left, **owned}
+        self.activity.positions = tuple(
+            Position(at.topic, at.number, one.reached, self._end_of(at), one.since) for at, one in known.items()
+        )
+        self.activity.owned = len(owned)
         self.activity.connected = self.stream.connected()
         self.activity.rejected_share = self.rejections.share()
         self.activity.alarmed = self.rejections.alarmed()
         self.activity.findings["exception_expired"] = self.policies.reported
 
-    def _position(self, partition: Partition, tenure: Tenure) -> Position:
-        since, batch = tenure.recorded, self._in_hand
-        if batch is not None and batch.partition == partition and batch.records:
-            since = batch.records[0].timestamp
-        return Position(partition.topic, partition.number, tenure.reached, self._end_of(partition), since)
+    def _whereabouts(self, partition: Partition, tenure: Tenure) -> Whereabouts:
+        batch = self._batch_of(partition)
+        since = batch.records[0].timestamp if batch is not None and batch.records else tenure.recorded
+        return Whereabouts(tenure.reached, since)
+
+    def _batch_of(self, partition: Partition) -> Batch | None:
+        """Return the batch in hand, if it is of this partition."""
+        return self._in_hand if self._in_hand is not None and self._in_hand.partition == partition else None
 
     def _end_of(self, partition: Partition) -> int | None:
         try:

@@ -8,8 +8,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from usageaudit.errors import ConfigurationError, InvalidEvent, NotAcknowledged, PublishError
+from usageaudit.publisher.drops import Drops
 from usageaudit.publisher.encoder import EventEncoder
-from usageaudit.publisher.process import call_in_child
+from usageaudit.publisher.process import call_at_exit, call_in_child
 from usageaudit.publisher.protocol import PublisherStats
 from usageaudit.publisher.records import (
     LINGER_SECONDS,
@@ -89,10 +90,12 @@ class Publisher:
             spool=chosen_folder(spool, parse_stream_url(stream_url)),
             max_spool_bytes=max_spool_bytes,
         )
+        call_at_exit(self._at_exit)
         call_in_child(self._start_over)
 
     def _start_over(self) -> None:
         self._encoder = EventEncoder(self._source)
+        self._drops = Drops(self._source, self._encoder.instance)
 
     @property
     def instance(self) -> str:
@@ -214,8 +217,11 @@ class Publisher:
         return await asyncio.to_thread(self.flush, timeout)
 
     def close(self, timeout: float | None = None) -> int:
-        """Flush, take in no more events and end the thread; return how many events were not acknowledged."""
-        return self._records.close(self._timeout if timeout is None else timeout)
+        """Flush, take in no more events and end the threads; return how many events were not acknowledged."""
+        wait = self._timeout if timeout is None else timeout
+        give_up = monotonic() + wait
+        self._report_drops(wait, at_once=True)
+        return self._records.close(max(0.0, give_up - monotonic()))
 
     def __enter__(self) -> Self:
         return self
@@ -236,15 +242,36 @@ class Publisher:
         try:
             self._records.put(record, done, urgent=done is not None, wait=wait)
         except PublishError as error:
-            self._records.complaints.add(DROPPED, str(error))
+            self._drop(error)
             raise
+        if self._drops.waiting:
+            self._report_drops()
 
     async def _aqueue(self, record: NewRecord, wait: float, done: Done | None = None) -> None:
         try:
             await self._records.aput(record, done, urgent=done is not None, wait=wait)
         except PublishError as error:
-            self._records.complaints.add(DROPPED, str(error))
+            self._drop(error)
             raise
+        if self._drops.waiting:
+            self._report_drops()
+
+    def _drop(self, error: PublishError) -> None:
+        self._records.complaints.add(DROPPED, str(error))
+        self._drops.add()
+
+    def _at_exit(self) -> None:
+        self._report_drops(at_once=True)
+
+    def _report_drops(self, wait: float = 0.0, *, at_once: bool = False) -> None:
+        """Publish that events were dropped, as there is room again; where there is not, that waits."""
+        if (taken := self._drops.take(at_once=at_once)) is None:
+            return
+        record, report = taken
+        try:
+            self._records.put(record, wait=wait)
+        except PublishError:
+            self._drops.put_back(report)
 
     def _not_acknowledged(self, event_id: str, wait: float) -> NotAcknowledged:
         reason = self._records.last_error or "the stream does not answer, is slow, or many events wait before it"

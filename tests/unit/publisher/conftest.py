@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from usageaudit.cloudevents import DecodedEvent, decode
+from usageaudit.dropped import read_dropped
 from usageaudit.embedded_log import EmbeddedLog
 
 if TYPE_CHECKING:
@@ -38,13 +39,13 @@ def url(tmp_path: Path) -> str:
 
 @pytest.fixture
 def published(tmp_path: Path) -> Callable[..., Published]:
-    """Return a function that reads what was published, decoded as the consumer does."""
+    """Return a function that reads the events that were published, decoded as the consumer does."""
 
     def read(folder: Path = tmp_path / "data") -> Published:
         log = EmbeddedLog.open(folder)
         records = log.read("usage-events", 0, 0, 1_000_000, 1 << 40)
         log.close()
-        return [decode(record.value, record.headers) for record in records]
+        return [decode(record.value, record.headers) for record in records if read_dropped(record.value) is None]
 
     return read
 
