@@ -44,7 +44,7 @@ faults: $(DEV) ## kill and pause consumers and stores at every point, the long f
 endurance: $(DEV) ## servers away for minutes, full disks, a soak, the long form (two hours; PYTEST_ARGS="-k soak")
 	rm -f $(VENV)/endurance.jsonl
 	USAGEAUDIT_TEST_ENDURANCE=$${USAGEAUDIT_TEST_ENDURANCE:-1} USAGEAUDIT_TEST_ENDURANCE_FIGURES=$(VENV)/endurance.jsonl \
-		$(BIN)/python -m pytest tests/endurance $(PYTEST_ARGS)
+		$(BIN)/python -m pytest tests/endurance -o tmp_path_retention_policy=failed $(PYTEST_ARGS)
 	$(BIN)/python -m tests.endurance.report $(VENV)/endurance.jsonl
 
 differential: $(DEV) ## hold the back ends of the policy language against each other, the long form (CASES=5000000)

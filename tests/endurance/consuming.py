@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PROGRAM = str(Path(sys.executable).with_name("usageaudit"))
 POLICIES = "azure-openai-code-of-conduct"
+OUT_OF_REACH = 3
+"""The exit code where a server can't be reached at the start."""
 
 
 def environment(**settings: str) -> dict[str, str]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import running
 from tests.endurance import books
-from tests.endurance.consuming import consuming, environment, run, wait_until
+from tests.endurance.consuming import OUT_OF_REACH, consuming, environment, run, wait_until
 from tests.endurance.disks import small_disk
 from tests.endurance.figures import state
 from tests.servers.clickhouse import ClickHouse
@@ -32,7 +32,6 @@ SMALL, LARGER = 48, 256
 ROOM = 1024 * 1024
 FIRST, EVENTS = 500, 2_500
 FULL = re.compile("disk is full|No space left on device")
-OUT_OF_REACH = 3
 EVENT = {**MINIMAL, "labels": {"padding": "x" * 1_000}}
 
 
