@@ -253,11 +253,13 @@ def test_doctor_before_anything_was_done(embedded: Pair) -> None:
 
 
 def test_doctor_finds_all_well(pair: Pair) -> None:
-    """After events were recorded every check is fine."""
+    """After events were recorded every check is fine, but for what one broker alone can't offer."""
     pair.run("publish", "-", text=_lines(_event(1)))
     pair.consume()
     rows = [json.loads(line) for line in pair.run("doctor", "--format=ndjson").splitlines()]
-    assert {row["check"]: row["status"] for row in rows if row["status"] != "ok" and row["check"] != "disk"} == {}
+    lonely = {"topic replication", "topic min.insync.replicas", "topic message.timestamp.type"}
+    found = {row["check"]: row["status"] for row in rows if row["status"] != "ok" and row["check"] != "disk"}
+    assert found == (dict.fromkeys(lonely, "warn") if pair.stream.startswith("kafka:") else {})
 
 
 def test_doctor_names_what_is_out_of_reach(tmp_path: Path) -> None:
