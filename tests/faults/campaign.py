@@ -125,7 +125,7 @@ class Campaign:
         self.faults.append(time.monotonic())
 
     def finish(self, *options: str) -> None:
-        """Let a consumer record all that is left."""
+        """Let a consumer record all that is left, in large batches."""
         process = self.consumer("--until-caught-up", *options)
         try:
             assert process.wait(CATCH_UP_SECONDS) == 0, process.said()
@@ -134,15 +134,22 @@ class Campaign:
 
     def recovered(self) -> Sequence[float]:
         """Return the median and the largest number of seconds from a fault to the next batch that was recorded."""
-        recorded = sorted(
+        recorded = self._recorded()
+        next_ones = [(fault, bisect_right(recorded, fault)) for fault in self.faults]
+        waits = [recorded[place] - fault for fault, place in next_ones if place < len(recorded)]
+        return [round(statistics.median(waits), 3), round(max(waits), 3)] if waits else []
+
+    def last_recorded(self) -> float:
+        """Return when the last batch was recorded, as the monotonic clock has it; 0 where none was."""
+        return max(self._recorded(), default=0.0)
+
+    def _recorded(self) -> list[float]:
+        return sorted(
             float(line.partition(": ")[2])
             for log in self.logs
             for line in log.read_text(encoding="utf-8", errors="replace").splitlines()
             if line.startswith("recorded: ")
         )
-        next_ones = [(fault, bisect_right(recorded, fault)) for fault in self.faults]
-        waits = [recorded[place] - fault for fault, place in next_ones if place < len(recorded)]
-        return [round(statistics.median(waits), 3), round(max(waits), 3)] if waits else []
 
     def audit(self) -> Audit:
         """Let the auditor compare journals and ledger."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.faults.points import Fault
 from tests.faults.preloaded import POLICIES
+from usageaudit.pipeline import judging
 from usageaudit.pipeline.consume import Consumer
 from usageaudit.pipeline.policies import Policies
 from usageaudit.pipeline.service import collecting_between_batches, stopping_on_signals
@@ -226,6 +227,19 @@ class FaultyStream:
         self._fault.at("after acknowledge")
 
 
+class Forgotten(set[Any]):
+    """The keys of a batch for the control that looks nothing up: nothing that was put in is found in it."""
+
+    def __contains__(self, key: object) -> bool:
+        return False
+
+
+def _look_nothing_up() -> None:
+    """Let copies within a batch pass as those of other batches do without the look-up."""
+    judged = judging.Judged
+    judging.Judged = lambda block: judged(block, keys=Forgotten())  # type: ignore[misc,assignment]
+
+
 def main(arguments: Sequence[str]) -> None:
     """Consume until told to stop, or until the fault strikes."""
     parser = argparse.ArgumentParser()
@@ -240,6 +254,8 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--until-caught-up", action="store_true")
     given = parser.parse_args(arguments)
     fault = Fault(given.at, given.nth, given.do)
+    if "look-up" in given.without:
+        _look_nothing_up()
     stop = threading.Event()
     store = open_store(given.store)
     migrate(store)

@@ -38,7 +38,7 @@ def _run(module: str, arguments: tuple[str, ...], log: str, folder: str) -> None
     os.chdir(folder)
     try:
         importlib.import_module(module).main(arguments)
-    except BaseException:
+    except Exception:
         traceback.print_exc()
         raise
 

@@ -17,8 +17,8 @@ class Fault:
     action: str
 
     def at(self, point: str) -> None:
-        """Say that a point was reached."""
-        if point != self.point:
+        """Say that a point was reached; "" is none."""
+        if not point or point != self.point:
             return
         self.nth -= 1
         if self.nth == 0:

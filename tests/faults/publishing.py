@@ -1,6 +1,7 @@
 """A service that publishes and is killed at a chosen point: run as a process of its own.
 
     python -m tests.faults.publishing STREAM SPOOL JOURNAL [--at POINT --nth N] [--without PROTECTION] [--events N]
+        [--pause SECONDS]
 
 It is the shipped Publisher; a line is written to the journal after `emit(..., durable=True)` has returned. With
 `--drain` it publishes nothing, and ships what dead ones left in their spools.
@@ -73,8 +74,8 @@ def _passing(call: Any, fault: Fault, before: str, after: str) -> Any:
 class Service:
     """Publishes from several threads, and writes down what the publisher says is safe."""
 
-    def __init__(self, publisher: Publisher, source: str, journal: Path, *, durable: bool) -> None:
-        self._publisher, self._source, self._durable = publisher, source, durable
+    def __init__(self, publisher: Publisher, source: str, journal: Path, *, durable: bool, pause: float) -> None:
+        self._publisher, self._source, self._durable, self._pause = publisher, source, durable, pause
         self._journal = os.open(journal, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def work(self, thread: int, events: int, stop: threading.Event) -> None:
@@ -85,6 +86,8 @@ class Service:
             event_id = f"{thread}-{number}"
             if self._is_safe(event_id, number):
                 os.write(self._journal, f"event\t{self._source}\t{event_id}\t{number}\n".encode())
+            if self._pause:
+                stop.wait(self._pause)
 
     def _is_safe(self, event_id: str, number: int) -> bool:
         data = {
@@ -118,6 +121,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--nth", type=int, default=1)
     parser.add_argument("--without", choices=PROTECTIONS, action="append", default=[])
     parser.add_argument("--events", type=int, default=2**62)
+    parser.add_argument("--pause", type=float, default=0.0)
     parser.add_argument("--drain", action="store_true")
     given = parser.parse_args(arguments)
     _weaken(given.without)
@@ -131,7 +135,7 @@ def main(arguments: Sequence[str]) -> None:
     spooled = "spool" not in given.without
     source = f"//services/{uuid.uuid4()}"
     with Publisher(given.stream, source=source, spool=given.spool if spooled else None) as publisher:
-        service = Service(publisher, source, given.journal, durable=spooled)
+        service = Service(publisher, source, given.journal, durable=spooled, pause=given.pause)
         threads = [
             threading.Thread(target=service.work, args=(number, given.events, stop), daemon=True)
             for number in range(THREADS)

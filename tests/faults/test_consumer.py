@@ -57,7 +57,7 @@ def _run(
     with campaign(folder, kafka, clickhouse) as one:
         with one.traffic("--broken", "37", "--copies", "2"):
             also = _strike(one, points, tries, *options)
-        one.finish(*BATCH, *options)
+        one.finish(*options)
         audit = one.audit()
         report(
             one, audit, "consumer", FAULT, _named(points), control=f"without {without}" if without else "", also=also
@@ -83,7 +83,7 @@ def test_consumers_killed_twice_in_recovery(quick_kafka: Kafka, clickhouse: Clic
                 one.killed_at(LEAVES_ROWS, one.chance.randint(1, 3), *BATCH)
                 one.killed_at(one.chance.choice(RECOVERING), 1, *BATCH)
                 one.killed_at(one.chance.choice(RECOVERING), one.chance.randint(1, 2), *BATCH)
-        one.finish(*BATCH)
+        one.finish()
         audit = one.audit()
         report(one, audit, "consumer", FAULT, "twice in recovery", also=TRIES)
     assert audit.exact, audit.found

@@ -74,7 +74,7 @@ def _kill_in_recovery(one: Campaign, store: ShimmedClickHouse, tries: int) -> No
     inserts, fence = _inserts(one, store), store.folder_of(one.name, "fence")
     for number in range(tries):
         store.shim.arm(Call.RENAME, inserts, 1, Moment.AFTER)
-        _note_death(one, store)
+        _note_death(one, store, recovers=False)
         store.shim.arm(Call.WRITE | Call.RENAME | Call.MKDIR, f"{fence}/tmp_insert", 1 + number % 8)
         _note_death(one, store)
 
@@ -85,22 +85,30 @@ def _kill_at_random(one: Campaign, store: ShimmedClickHouse, tries: int) -> None
         store.kill()
         one.faults.append(time.monotonic())
         store.start()
+        _wait_for_more(one)
 
 
-def _note_death(one: Campaign, store: ShimmedClickHouse) -> None:
+def _note_death(one: Campaign, store: ShimmedClickHouse, *, recovers: bool = True) -> None:
+    """Note a kill, start the store again, and let a batch be recorded: the next fault then meets no growing pause."""
     start_again_once_dead(store, store.shim)
     one.faults.append(time.monotonic())
+    if recovers:
+        _wait_for_more(one)
+
+
+def _wait_for_more(one: Campaign) -> None:
+    wait_until("a batch after the fault", lambda: one.last_recorded() > one.faults[-1], 120)
 
 
 def _run(
     folder: Path, kafka: Kafka, store: ShimmedClickHouse, points: Sequence[str], tries: int, without: str = ""
 ) -> Audit:
-    options = (*BATCH, *(("--without", without) if without else ()))
+    options = ("--without", without) if without else ()
     also = 0
     with campaign(folder, kafka, store) as one:
-        consumer = one.consumer(*options)
+        consumer = one.consumer(*BATCH, *options)
         try:
-            with one.traffic("--broken", "37"):
+            with one.traffic("--broken", "37", "--rate", "60"):
                 wait_until("the first batch", lambda: "recorded: " in consumer.said())
                 for point in points:
                     if point == OF_RECOVERY:
