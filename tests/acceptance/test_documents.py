@@ -43,7 +43,11 @@ TRIED_BY = {
     ("README.md", "yaml"): "tests/acceptance/test_readme.py",
     ("docs/analytics.md", "sh"): HERE,
     ("docs/analytics.md", "sql"): "tests/integration/test_named_queries.py",
+    ("docs/backup.md", "sh"): "tests/deploy/test_pages.py",
+    ("docs/backup.md", "sql"): "tests/deploy/test_pages.py",
     ("docs/commands.md", ""): "tests/unit/cli/test_documentation.py",
+    ("docs/deploying.md", ""): "tests/deploy/test_pages.py",
+    ("docs/deploying.md", "sh"): "tests/deploy/test_pages.py",
     ("docs/history.md", "sh"): HERE,
     ("docs/history.md", "sql"): HERE,
     ("docs/kafka.md", ""): "tests/integration/test_kafka_topic.py",
@@ -58,9 +62,14 @@ TRIED_BY = {
     ("docs/policy-language.md", "indented"): HERE,
     ("docs/publishing.md", "json"): "tests/acceptance/test_docs_publishing.py",
     ("docs/publishing.md", "python"): "tests/acceptance/test_docs_publishing.py",
+    ("docs/runbooks.md", ""): "tests/deploy/test_pages.py",
+    ("docs/runbooks.md", "sh"): "tests/deploy/test_pages.py",
+    ("docs/runbooks.md", "sql"): "tests/deploy/test_pages.py",
+    ("docs/sizing.md", "sh"): "tests/deploy/test_sizing.py",
     ("docs/tour.md", "python"): "tests/acceptance/test_tour.py",
     ("docs/tour.md", "sh"): "tests/acceptance/test_tour.py",
     ("docs/tour.md", "yaml"): "tests/acceptance/test_tour.py",
+    ("docs/upgrading.md", "sh"): "tests/evolution/test_documentation.py",
 }
 """Which test tries the blocks of a document in a language."""
 
