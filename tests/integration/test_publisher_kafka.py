@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
 import signal
 import subprocess
 import sys
 import threading
 import time
-import warnings
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +15,7 @@ import pytest
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
+from tests.leftovers import leftovers_collected
 from tests.strategies import MINIMAL
 from usageaudit.cloudevents import STRUCTURED_HEADERS, decode, partition_key
 from usageaudit.embedded_log import NewRecord
@@ -57,21 +55,9 @@ def _no_spool(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def leftovers() -> Iterator[None]:
-    """Collect the sockets on which kafka-python was refused: it leaves them to the garbage collector.
-
-    Its log lines are kept from pytest, which would keep the exceptions that they hold, and with them the sockets.
-    """
-    logger = logging.getLogger("kafka")
-    logger.setLevel(logging.CRITICAL)
-    yield
-    for thread in threading.enumerate():
-        if thread.name == "usageaudit-publisher":
-            thread.join(30)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-    logger.setLevel(logging.NOTSET)
+def _leftovers() -> Iterator[None]:
+    with leftovers_collected():
+        yield
 
 
 def _url(kafka: Kafka, topic: str) -> str:

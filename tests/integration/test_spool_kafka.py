@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import gc
-import logging
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import uuid
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +16,7 @@ import pytest
 from kafka import KafkaConsumer
 from kafka.structs import TopicPartition
 
+from tests.leftovers import leftovers_collected
 from tests.strategies import MINIMAL
 from usageaudit.publisher import Publisher
 from usageaudit.publisher.spool.folder import statuses
@@ -43,18 +40,9 @@ USAGEAUDIT = [str(Path(sys.executable).with_name("usageaudit"))]
 
 
 @pytest.fixture(autouse=True)
-def leftovers() -> Iterator[None]:
-    """Collect the sockets on which kafka-python was refused: it leaves them to the garbage collector."""
-    logger = logging.getLogger("kafka")
-    logger.setLevel(logging.CRITICAL)
-    yield
-    for thread in threading.enumerate():
-        if thread.name == "usageaudit-publisher":
-            thread.join(30)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
-    logger.setLevel(logging.NOTSET)
+def _leftovers() -> Iterator[None]:
+    with leftovers_collected():
+        yield
 
 
 @pytest.fixture

@@ -192,7 +192,7 @@ class RecordPublisher:
     def close(self, timeout: float) -> int:
         """Take in no more, flush, and let go of the stream; return how many records it has not acknowledged.
 
-        What is in the spool stays there, so where the stream is known to be away this does not wait for it.
+        With a spool, what is queued is written to it in any case, and a stream that is known to be away not waited for.
         """
         with self._lock:
             self._closed = True

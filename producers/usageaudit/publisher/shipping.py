@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 STOP_SECONDS = 1.0
 LOOK_SECONDS = 0.05
+SPOOL_SECONDS = 2.0
+"""What is queued is written to the spool, even where nobody wants to wait for the stream."""
 
 
 @dataclass(slots=True)
@@ -74,7 +76,7 @@ class Shipping:
         One that is not `patient` leaves to the spool what the stream has just not taken.
         """
         give_up = monotonic() + wait
-        left = self._buffer.drain(wait)
+        left = self._buffer.drain(wait if patient or self._spool is None else max(wait, SPOOL_SECONDS))
         if self._spool is None:
             return left
         while (pending := self._spool.drain(min(LOOK_SECONDS, max(0.0, give_up - monotonic())))) and (
