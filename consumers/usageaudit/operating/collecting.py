@@ -76,7 +76,7 @@ class ServiceCollector(Collector):
     def _of_partitions(self) -> Iterator[Family]:
         activity, now = self.health.activity, time.time()
         positions = activity.positions
-        yield _family(metrics.PARTITIONS, _by_label({"owned": len(positions), "waiting": activity.waiting}))
+        yield _family(metrics.PARTITIONS, _by_label({"owned": activity.owned, "waiting": activity.waiting}))
         lags = [(_labels(one), one.lag) for one in positions]
         yield _family(metrics.LAG_RECORDS, [(labels, lag) for labels, lag in lags if lag is not None])
         waits = [(_labels(one), _waiting_since(one, now)) for one in positions]

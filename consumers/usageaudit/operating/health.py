@@ -53,6 +53,6 @@ class Health:
         if not self.activity.connected:
             found.append("the stream does not answer")
         if self.activity.waiting:
-            owned = len(self.activity.positions)
-            found.append(f"{self.activity.waiting} of {owned + self.activity.waiting} partitions are not taken over")
+            waiting = self.activity.waiting
+            found.append(f"{waiting} of {self.activity.owned + waiting} partitions are not taken over")
         return found

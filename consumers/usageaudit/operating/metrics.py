@@ -65,7 +65,7 @@ LAG_RECORDS = Metric(
     "gauge",
     "records",
     "Offsets of a partition of this consumer from the first one that is not in the ledger to the end of the partition "
-    "as last heard",
+    "as last heard. Of one that is not taken over yet: from where it was left, or from the committed one",
     {"topic": (), "partition": ()},
 )
 LAG_SECONDS = Metric(

@@ -137,6 +137,7 @@ class Consumer:
     def _finish(self) -> Counts:
         """Report what the last batch found, and return what was done."""
         if self.rejections.unreported:
+            self._findings_setback = Setback()
             self._report_findings()
         return self.activity.counts
 

@@ -10,7 +10,7 @@ import pytest
 
 from usageaudit.operating.health import Health
 from usageaudit.operating.watching import Seen
-from usageaudit.pipeline.activity import Activity, Position
+from usageaudit.pipeline.activity import Activity
 
 
 class Watched:
@@ -25,7 +25,6 @@ class Watched:
         return self._reachable
 
 
-OWNED = (Position("t", 0, 1, 1, None),)
 WELL = Seen(reachable=True, migrated=True)
 
 
@@ -45,7 +44,7 @@ def _reasons(health: Health, watched: Watched | None = None) -> list[str]:
 def test_a_service_that_does_its_work_is_ready() -> None:
     """With or without partitions of its own: waiting for the group is no defect."""
     assert _reasons(_health()) == []
-    assert _reasons(_health(positions=OWNED)) == []
+    assert _reasons(_health(owned=1)) == []
 
 
 @pytest.mark.parametrize(
@@ -55,7 +54,7 @@ def test_a_service_that_does_its_work_is_ready() -> None:
         ({}, Watched(WELL, reachable=False), "the store does not answer"),
         ({}, Watched(Seen(reachable=True)), "the store lacks migrations: run `usageaudit migrate`"),
         ({"connected": False}, Watched(WELL), "the stream does not answer"),
-        ({"waiting": 2, "positions": OWNED}, Watched(WELL), "2 of 3 partitions are not taken over"),
+        ({"waiting": 2, "owned": 1}, Watched(WELL), "2 of 3 partitions are not taken over"),
         ({"beat": time.monotonic() - 10_000}, Watched(WELL), "the main loop has given no sign of life for 10"),
     ],
 )

@@ -259,3 +259,33 @@ def _consume_as(store: Store, folder: Path, group: str) -> None:
     stream = open_stream(f"embedded:{folder}", group=group)
     Consumer(stream, Ledger(store), Policies([PACK]), "test", threading.Event()).run_until_caught_up()
     stream.close()
+
+
+def test_lag_is_known_of_a_partition_that_can_not_be_taken_over(store: Store, log: EmbeddedLog, tmp_path: Path) -> None:
+    """While the store is away the lag is counted from where the partition was left, at the start from the commit."""
+    _publish(log, 0, 10)
+    _consume(store, tmp_path)
+    _publish(log, 10, 25)
+    stream = open_stream(f"embedded:{tmp_path}")
+    ledger = FaultyLedger(store)
+    ledger.faults = Faults({("fence", 1): StoreUnavailable("away")})
+    consumer = Consumer(stream, ledger, Policies([PACK]), "test", threading.Event())
+    consumer.step()
+    assert [(one.reached, one.lag) for one in consumer.activity.positions] == [(10, 15)]
+    assert (consumer.activity.owned, consumer.activity.waiting) == (0, 1)
+    consumer.run_until_caught_up()
+    assert [(one.reached, one.lag) for one in consumer.activity.positions] == [(25, 0)]
+    assert (consumer.activity.owned, consumer.activity.waiting) == (1, 0)
+    assert consumer.activity.given_up["takeover_failed"] == 1
+    stream.close()
+
+
+@pytest.mark.parametrize("planned", [{}, {("finding", 1): StoreUnavailable("away")}], ids=["there", "away"])
+def test_a_large_share_of_refused_records_is_a_finding(
+    planned: dict[tuple[str, int], Exception | bool], store: Store, log: EmbeddedLog, tmp_path: Path
+) -> None:
+    """One finding, also where the store was away for a moment, and nothing keeps the records from being recorded."""
+    log.append(DEFAULT_TOPIC, [NewRecord(None, b"no event", STRUCTURED_HEADERS)] * 300)
+    _consume(store, tmp_path, Faults(planned), records=150)
+    assert store.execute("SELECT count() FROM ledger WHERE status = 'rejected'").rows == [(300,)]
+    assert store.execute("SELECT kind, count() FROM findings_log GROUP BY kind").rows == [("rejected_share", 1)]
