@@ -36,7 +36,8 @@ _ENVELOPE: dict[str, Any] = {
         "type": "string",
         "format": "date-time",
         "pattern": _TIME,
-        "description": "when the use began: RFC 3339 with a zone, from 1970 to 2105; kept in microseconds of UTC",
+        "description": "when the use began: RFC 3339 with a zone and without leap seconds, from 1970 to 2105; kept in "
+        "microseconds of UTC",
     },
     "datacontenttype": {
         "anyOf": [{"type": "string", "pattern": r"^([Aa]pplication/json.*)?$"}, {"type": "null"}],

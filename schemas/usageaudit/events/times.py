@@ -15,7 +15,8 @@ MAX_TIME = int((datetime(2106, 1, 1, tzinfo=UTC) - _EPOCH).total_seconds()) * 1_
 def parse_time(text: str) -> int:
     """Return the microseconds since 1970 of an RFC 3339 time with a zone; digits finer than that are cut off.
 
-    Raises ValueError for any other text and for times before 1970 or from 2106 on.
+    Raises ValueError for any other text and for times before 1970 or from 2106 on. A leap second, which RFC 3339 writes
+    as :60, is refused, too: Unix time has no number for it, and any other would be a time that the event did not have.
     """
     if (
         len(text) == 27
@@ -37,6 +38,8 @@ def _second(text: str) -> int:
 def _parse(text: str) -> int:
     if not _RFC3339.fullmatch(text):
         raise ValueError("must be an RFC 3339 time with a zone, such as 2024-05-01T09:30:00Z")
+    if text[17:19] == "60":
+        raise ValueError("is not a time that exists here: Unix time has no leap seconds, so write :59 instead of :60")
     try:
         micros = to_micros(datetime.fromisoformat(text.upper()))
     except (ValueError, OverflowError) as error:

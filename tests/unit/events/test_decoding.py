@@ -143,6 +143,7 @@ HOSTILE: dict[str, tuple[bytes | None, str, str]] = {
     "no time": (orjson.dumps({k: v for k, v in envelope(MINIMAL).items() if k != "time"}), "time", "required"),
     "time without zone": (orjson.dumps(envelope(MINIMAL, time="2024-05-01T00:00:00")), "time", "RFC 3339"),
     "time that is none": (orjson.dumps(envelope(MINIMAL, time="2024-02-30T00:00:00Z")), "time", "exists"),
+    "leap second": (orjson.dumps(envelope(MINIMAL, time="2016-12-31T23:59:60Z")), "time", "leap second"),
     "time out of range": (orjson.dumps(envelope(MINIMAL, time="2200-01-01T00:00:00Z")), "time", "2105"),
     "empty id": (orjson.dumps(envelope(MINIMAL, id="")), "id", "at least 1"),
     "no data": (orjson.dumps({k: v for k, v in envelope(MINIMAL).items() if k != "data"}), "data", "required"),
