@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -22,6 +23,7 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from tests.benchmarks.events import Services
+from tests.endurance.memory import peak
 from usageaudit.publisher import Publisher
 
 if TYPE_CHECKING:
@@ -119,7 +121,7 @@ def main(arguments: Sequence[str]) -> None:
     left = publisher.flush(given.flush)
     flushed = time.monotonic() - begun
     publisher.close(given.flush)
-    stats, ordered = publisher.stats, sorted(took)
+    stats, memory, ordered = publisher.stats, peak(os.getpid()), sorted(took)
     measured = {
         "left": left,
         "flush_seconds": flushed,
@@ -130,6 +132,7 @@ def main(arguments: Sequence[str]) -> None:
         "invalid": stats.invalid,
         **{name: _quantile(ordered, share) for name, share in (("p50", 0.5), ("p99", 0.99), ("p999", 0.999))},
         "longest": ordered[-1],
+        "peak": memory,
     }
     print(json.dumps(measured), flush=True)
 

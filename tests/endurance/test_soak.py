@@ -35,9 +35,9 @@ SEED = int(os.environ.get("USAGEAUDIT_TEST_ENDURANCE_SEED") or random.randrange(
 PARTITIONS = 4
 TOPIC = GROUP = "soak"
 CAPACITY_EVENTS = int(length(20_000, 900_000))
-SECONDS = length(15, 1_800)
+SECONDS = length(10, 1_800)
 SHARE_OF_CAPACITY = 0.7
-BETWEEN_FAULTS = 30.0 if SHARE else 3.0
+BETWEEN_FAULTS = 30.0 if SHARE else 2.0
 """Mean seconds from the end of a fault to the next one."""
 SETTLE_SECONDS = 120.0
 FLOOR_SECONDS = 30.0
