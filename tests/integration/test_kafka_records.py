@@ -10,8 +10,10 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.structs import TopicPartition
+from structlog.testing import capture_logs
 
 from tests.conftest import running
 from tests.servers.kafka import Kafka
@@ -22,7 +24,7 @@ from usageaudit.pipeline.policies import Policies
 from usageaudit.pipeline.service import ConsumerConfig, run_consumer
 from usageaudit.stores.address import open_store
 from usageaudit.stores.migrate import migrate
-from usageaudit.streams import kafka_client
+from usageaudit.streams import kafka, kafka_client
 from usageaudit.streams.inspection import inspect
 from usageaudit.streams.opening import open_stream
 from usageaudit.streams.port import BatchLimits
@@ -299,6 +301,25 @@ def test_partitions_that_are_added_are_read(topic: Topic, monkeypatch: pytest.Mo
         return found >= {1, 2}
 
     until(all_read, "the added partitions")
+
+
+def test_a_topic_that_is_deleted_is_missed(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A running reader whose topic is deleted says so in the log, and goes on polling."""
+    settings = kafka_client._settings
+    monkeypatch.setattr(kafka_client, "_settings", lambda *a: {**settings(*a), "metadata_max_age_ms": 500})
+    monkeypatch.setattr(kafka, "AWAY_SECONDS", 0.5)
+    topic.create()
+    topic.publish([topic.event(0)])
+    stream = topic.open()
+    next_batch(stream)
+    topic.admin.delete_topics([topic.name])
+
+    def missed() -> bool:
+        assert stream.poll(0.2) is None
+        return any("the topic is gone" in line["event"] for line in lines)
+
+    with capture_logs() as lines:
+        until(missed, "a warning")
 
 
 def test_changes_of_the_topic_are_noticed_in_time(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ LATER_COMMIT_SECONDS, LATER_COMMIT_EVERY = 0.3, 1.0
 FILLING_TIMES = 5
 """How many times longer than the limits' seconds a partition that lags behind may take to fill a batch."""
 AWAY_SECONDS = 30.0
-"""How long no broker may be connected before it is said, and said again."""
+"""How long no broker may be connected, or the topic not be there, before it is said, and said again."""
 ENDS_SECONDS, ENDS_EVERY = 0.5, 5.0
 """How long and how often the brokers are asked for the ends of partitions that are not fetched, and so say none."""
 
@@ -75,6 +75,7 @@ class KafkaStream:
     # Whether one more answer about the old topic may be on its way.
     _recreated: bool = False
     _seen_broker: float = field(default_factory=time.monotonic)
+    _seen_topic: float = field(default_factory=time.monotonic)
     _ends_after: float = field(default_factory=lambda: time.monotonic() + ENDS_EVERY)
 
     def __post_init__(self) -> None:
@@ -372,7 +373,19 @@ class KafkaStream:
     def _watch_brokers(self, now: float) -> None:
         if self._member.connected():
             self._seen_broker = now
+            self._watch_topic(now)
         elif now - self._seen_broker >= AWAY_SECONDS:
             self._seen_broker = now
             cause = self._member.why_away()
             log.warning("no broker is connected, still trying", stream=str(self.address), cause=cause)
+
+    def _watch_topic(self, now: float) -> None:
+        if self._member.has_topic():
+            self._seen_topic = now
+        elif now - self._seen_topic >= AWAY_SECONDS:
+            self._seen_topic = now
+            log.warning(
+                "the topic is gone, or this login may see it no longer; waiting for it to come back",
+                stream=str(self.address),
+                topic=self.address.topic,
+            )

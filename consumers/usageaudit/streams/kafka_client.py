@@ -255,6 +255,10 @@ class GroupConsumer:
             self._causes.forget()
         return found
 
+    def has_topic(self) -> bool:
+        """Tell whether the topic is there, and this login may see it, as far as the client has heard."""
+        return bool(self._cluster.partitions_for_topic(self._topic))
+
     def refresh(self) -> bool:
         """Ask the brokers anew what the topic is, waiting for the answer for a moment; tell whether it came."""
         answer = self._cluster.request_update()
@@ -284,13 +288,13 @@ class GroupConsumer:
                 f"{self._address}: this login may not read topic {self._topic}; allow it READ on the topic and on "
                 f"group {self._group}"
             )
-        if not answered and not self._cluster.partitions_for_topic(self._topic):
+        if not answered and not self.has_topic():
             places = ", ".join(f"{one.host}:{one.port}" for one in self._cluster.brokers())
             raise StreamUnavailable(
                 f"{self._address} answered, and says that its brokers are at {places}, where they can't be reached "
                 f"from here: correct advertised.listeners of the brokers ({self.why_away()})"
             )
-        if not self._cluster.partitions_for_topic(self._topic):
+        if not self.has_topic():
             raise StreamUnavailable(no_topic(self._address))
 
     def _explain(self, error: KafkaError) -> str:
