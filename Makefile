@@ -11,6 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 EMBEDDED := $(VENV)/.installed-embedded
 DEV := $(VENV)/.installed-dev
+FAULTS := $(CURDIR)/$(VENV)/faults.jsonl
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
@@ -38,8 +39,12 @@ fmt: $(DEV) ## format the code and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-faults: $(DEV) ## kill and pause consumers and stores at every point, the long form
-	USAGEAUDIT_TEST_FAULT_EVENTS=200000 $(BIN)/pytest tests/faults --timeout=1800 $(PYTEST_ARGS)
+faults: $(DEV) ## kill and pause everything at every point, the long form, and write docs/faults.md (an hour)
+	rm -f $(FAULTS)
+	USAGEAUDIT_TEST_FAULTS=long USAGEAUDIT_TEST_FAULT_REPORT=$(FAULTS) USAGEAUDIT_TEST_FAULT_EVENTS=200000 \
+		$(BIN)/pytest tests/faults tests/integration/test_replicated_takeover.py tests/integration/test_replicated_faults.py \
+		--timeout=3600 $(PYTEST_ARGS); \
+	failed=$$?; $(BIN)/python -m tests.faults.report $(FAULTS) && exit $$failed
 
 endurance: $(DEV) ## servers away for minutes, full disks, a soak, the long form (two hours; PYTEST_ARGS="-k soak")
 	rm -f $(VENV)/endurance.jsonl

@@ -34,7 +34,7 @@ LONG = os.environ.get("USAGEAUDIT_TEST_FAULTS") == "long"
 """Whether this is the long form: more faults at each point."""
 TRIES = 20 if LONG else 1
 CONTROL_TRIES = 4 if LONG else 1
-STRIKE_SECONDS = 120
+STRIKE_SECONDS = 240
 CATCH_UP_SECONDS = 300
 CONSUMER, TRAFFIC = "tests.faults.child", "tests.faults.traffic"
 
@@ -113,7 +113,7 @@ class Campaign:
         arguments = (self.kafka.bootstrap, self.name, str(journal), *options)
         with running(self.folder, TRAFFIC, *arguments) as process:
             yield process
-            assert process.end() == 0, process.said()
+            assert process.end(300) == 0, process.said()
 
     def killed_at(self, point: str, nth: int, *options: str) -> None:
         """Run a consumer until it has killed itself at a point."""

@@ -70,7 +70,7 @@ class Traffic:
         ]
         self._producer.flush()
         for line, future in sent:
-            future.get(timeout=30)
+            future.get(timeout=300)
             self._journal.write(line)
         self._journal.flush()
 
