@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tests.deploy.deployed import DEPLOY
 
 if TYPE_CHECKING:
+    import datetime as dt
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -50,17 +51,14 @@ def _panels(name: str, board: dict[str, Any]) -> Iterator[Panel]:
         yield Panel(name, panel["title"], panel["type"], language, questions)
 
 
-def expanded(sql: str, start: str, end: str) -> str:
+def expanded(sql: str, start: dt.datetime, end: dt.datetime) -> str:
     """Return SQL with its macros as the plug-in expands them for a time range; refuses macros that are not known.
 
-    See https://github.com/grafana/clickhouse-datasource, macros: `$__timeFilter(column)` compares with two times of
-    whole seconds, both included.
+    See pkg/macros/macros.go of https://github.com/grafana/clickhouse-datasource: times of whole seconds since 1970.
     """
-
-    def compare(found: re.Match[str]) -> str:
-        return f"({found[1]} >= toDateTime('{start}', 'UTC') AND {found[1]} <= toDateTime('{end}', 'UTC'))"
-
-    done = _TIME_FILTER.sub(compare, sql)
+    since, until = (f"toDateTime({int(time.timestamp())})" for time in (start, end))
+    done = _TIME_FILTER.sub(lambda found: f"{found[1]} >= {since} AND {found[1]} <= {until}", sql)
+    done = done.replace("$__fromTime", since).replace("$__toTime", until)
     if "$" in done:
         raise ValueError(f"a macro or variable that is not known: {sql}")
     return done

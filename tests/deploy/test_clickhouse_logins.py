@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from clickhouse_driver import Client
 from clickhouse_driver.errors import ServerException
 
+from tests.deploy.alerts import names
 from tests.deploy.deployed import usageaudit
 from tests.ledger_rows import reads
 from tests.strategies import envelope
@@ -269,3 +272,12 @@ def test_a_consumer_with_another_login_is_refused(recorded: DeployedClickHouse) 
     with pytest.raises(QueryError):
         Ledger(other).fence(Partition("s", "t", 7), "other")
     other.close()
+
+
+def test_metrics_of_the_server_exist(store: DeployedClickHouse) -> None:
+    """The server as deploy/ sets it up exposes each metric of ClickHouse that alerts and dashboards name."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{store.metrics_port}/metrics", timeout=30) as answer:
+        exposed = set(re.findall(r"(?m)^(\w+)[ {]", answer.read().decode()))
+    named = {name for name in names() if name.startswith("ClickHouse")}
+    assert named
+    assert named <= exposed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from usageaudit.stores.port import Store
 
 PANELS = {str(panel): panel for panel in panels() if panel.language == CLICKHOUSE}
-SPRING = ("2026-03-01 00:00:00", "2026-05-01 00:00:00")
-BEFORE = ("2025-01-01 00:00:00", "2025-02-01 00:00:00")
+SPRING = (dt.datetime(2026, 3, 2, 9, 5, tzinfo=dt.UTC), dt.datetime(2026, 5, 1, tzinfo=dt.UTC))
+"""Begins within the hour of the first event."""
+BEFORE = (dt.datetime(2025, 1, 1, tzinfo=dt.UTC), dt.datetime(2025, 2, 1, tzinfo=dt.UTC))
 AZURE, VISION = "azure.ai.openai", "gpt-4o-vision"
 APRIL_1, APRIL_2, APRIL_3 = "2026-04-01 00:00:00", "2026-04-02 12:00:00", "2026-04-03 08:00:00"
 

@@ -6,40 +6,22 @@ The conditions are parsed with a parser of PromQL; that Prometheus and Grafana t
 from __future__ import annotations
 
 import re
-import urllib.request
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import promql_parser
 import pytest
 import yaml
 
+from tests.deploy.alerts import ALERTS, ASKED, RULES, selected
 from tests.deploy.deployed import DEPLOY
-from tests.deploy.panels import CLICKHOUSE, PROMETHEUS, dashboards, panels
+from tests.deploy.panels import CLICKHOUSE, PROMETHEUS, dashboards
 from tests.documents import ROOT, anchors
 from usageaudit.operating.metrics import METRICS
 
-if TYPE_CHECKING:
-    from tests.deploy.deployed import DeployedClickHouse
-
-ALERTS: dict[str, Any] = yaml.safe_load((DEPLOY / "prometheus" / "alerts.yml").read_text(encoding="utf-8"))
-RULES: list[dict[str, Any]] = [rule for group in ALERTS["groups"] for rule in group["rules"]]
 EACH_RULE = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"])
-ASKED = [question for panel in panels() if panel.language == PROMETHEUS for question in panel.questions]
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",), "info": ("",)}
 OURS = {f"{metric.name}{suffix}": metric for metric in METRICS for suffix in SUFFIXES[metric.kind]}
 DURATION = re.compile(r"\d+[smhd]")
-
-
-def _selected(expression: str) -> list[Any]:
-    """Return the selectors of an expression; raises ValueError where it is no PromQL."""
-    found: list[Any] = []
-
-    def visit(node: Any) -> None:
-        if type(node).__name__ == "VectorSelector":
-            found.append(node)
-
-    promql_parser.walk(promql_parser.parse(expression), visit)
-    return found
 
 
 def test_the_parser_notices_mistakes() -> None:
@@ -75,9 +57,9 @@ def test_a_panel_asks_for_metrics_that_exist(question: str) -> None:
 
 
 def _check_names(expression: str) -> None:
-    selected = _selected(expression)
-    assert selected
-    for one in selected:
+    found = selected(expression)
+    assert found
+    for one in found:
         if one.name.startswith("usageaudit_"):
             labels = OURS[one.name].labels
             for matcher in one.matchers.matchers:
@@ -96,14 +78,6 @@ def test_labels_that_are_shown_are_there() -> None:
     for rule in RULES:
         shown = re.findall(r"\$labels\.(\w+)", str(rule["annotations"]))
         assert set(shown) <= known
-
-
-def test_metrics_of_the_server_exist(store: DeployedClickHouse) -> None:
-    """The server as deploy/ sets it up exposes each metric of ClickHouse that alerts and dashboards name."""
-    with urllib.request.urlopen(f"http://127.0.0.1:{store.metrics_port}/metrics", timeout=30) as answer:
-        exposed = set(re.findall(r"(?m)^(\w+)[ {]", answer.read().decode()))
-    named = {one.name for text in [rule["expr"] for rule in RULES] + ASKED for one in _selected(text)}
-    assert {name for name in named if name.startswith("ClickHouse")} <= exposed
 
 
 @EACH_RULE
