@@ -16,5 +16,7 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def quick_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """Yield a broker that allows short session time-outs."""
-    with running(Kafka(tmp_path_factory.mktemp("quick-kafka"), {"group.min.session.timeout.ms": "500"})) as server:
+    # It is never killed, so its own controller may be patient with it when the machine has much to do.
+    properties = {"group.min.session.timeout.ms": "500", "broker.session.timeout.ms": "60000"}
+    with running(Kafka(tmp_path_factory.mktemp("quick-kafka"), properties)) as server:
         yield server

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.faults.campaign import LONG
 from tests.faults.child import RECOVERING, WORKING
 from tests.faults.harness import EVENTS, EXACT, Account, consumer, publish, wait_until
 
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickHouse
     from tests.servers.kafka import Kafka
 
-POINTS = (*RECOVERING, *WORKING)
+BETWEEN = ("before ending old inserts", "before start", "after start", "before the answer to an insert")
+"""Points close to others, for the long form."""
+POINTS = [point for point in (*RECOVERING, *WORKING) if LONG or point not in BETWEEN]
 DANGEROUS = ("before insert", "in the middle of an insert")
 
 
