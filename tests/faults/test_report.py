@@ -6,7 +6,6 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-
 from tests.faults.report import END, PAGE, START, Line, append, read, tables, written
 
 if TYPE_CHECKING:
