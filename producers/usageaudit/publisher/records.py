@@ -103,8 +103,9 @@ class RecordPublisher:
         queue, spool = self._buffer.counts, self._spool
         if spool is None:
             return queue
-        acknowledged, failed = spool.acknowledged, queue.failed + spool.failed
-        return Counts(queue.added, acknowledged, failed, queue.added - acknowledged - failed, queue.queued_bytes)
+        acknowledged, failed = spool.acknowledged, queue.failed + spool.failed + spool.lost
+        left = max(0, queue.added - acknowledged - failed)
+        return Counts(queue.added, acknowledged, failed, left, queue.queued_bytes)
 
     @property
     def backlog(self) -> Backlog:

@@ -231,6 +231,20 @@ def test_a_file_that_was_removed(spool: SpoolFile) -> None:
     spool.close()
 
 
+def test_what_was_taken_from_a_removed_file(spool: SpoolFile) -> None:
+    """Records taken from a file that is gone are not mistaken for those of the new one, whose numbers are the same."""
+    spool.append([_record(b"one"), _record(b"two")])
+    taken = spool.read(10, 1 << 30)
+    spool.path.unlink()
+    with pytest.raises(StreamUnavailable):
+        spool.append([_record(b"three")])
+    spool.append([_record(b"three"), _record(b"four")])
+    spool.settle([one.number for one in taken], [])
+    assert spool.pending == 2
+    assert [one.record.value for one in spool.read(10, 1 << 30)] == [b"three", b"four"]
+    spool.close()
+
+
 def test_a_file_that_another_process_locks(spool: SpoolFile) -> None:
     """A file that is locked refuses to append, with the reason, and takes the same group when it is free again."""
     spool.append([_record(b"one")])

@@ -18,7 +18,6 @@ import msgspec
 from usageaudit.embedded_log import NewRecord
 from usageaudit.errors import StreamUnavailable
 from usageaudit.publisher.complaints import logger
-from usageaudit.publisher.process import call_around_forks
 from usageaudit.sqlite_file import Layout, explained, open_database, transaction
 
 if TYPE_CHECKING:
@@ -80,7 +79,8 @@ class SpoolFile:
 
     Every method that touches the file raises StreamUnavailable where that failed: the disk or the spool is full, or the
     file is locked, not writable, removed or damaged. Nothing was done then, and it may be tried again; a damaged file
-    is set aside first and an empty one takes its place. Across a fork the file is closed, and the child has none of it.
+    is set aside first and an empty one takes its place. Across a fork the file has to be closed, and the child has none
+    of it.
 
     `pending` records wait for the broker, `refused` ones were turned down by it and are kept, and `lost` ones were in a
     file that was damaged or removed. `oldest` is when the oldest was spooled, in milliseconds since 1970.
@@ -101,7 +101,6 @@ class SpoolFile:
         self._start_over()
         self.lost = 0
         lock.sign()
-        call_around_forks(self._before_fork, self._after_fork, self._in_child)
 
     def _start_over(self) -> None:
         self._floor = 0  # everything up to this number is done with
@@ -168,11 +167,14 @@ class SpoolFile:
         again.
         """
         with self._reading:
-            self._advance({*acknowledged, *(number for number, _ in refused)})
-            self._unmarked += [(reason, number) for number, reason in refused]
+            there = set(self._read)  # not those of a file that was set aside meanwhile, whose numbers come again
+            kept = [(reason, number) for number, reason in refused if number in there]
+            done = {*acknowledged, *(number for number, _ in refused)} & there
+            self._advance(done)
+            self._unmarked += kept
             with self._writing:
-                self.pending -= len(acknowledged) + len(refused)
-                self.refused += len(refused)
+                self.pending -= len(done)
+                self.refused += len(kept)
             try:
                 self._delete()
             except StreamUnavailable:
@@ -291,22 +293,25 @@ class SpoolFile:
         for part in parts(self.path):
             part.unlink(missing_ok=True)
 
-    def _before_fork(self) -> None:
+    def before_fork(self) -> None:
+        """Close the file and keep everybody from it: a child has none of SQLite's locks and would believe it has."""
         self._reading.acquire()
         self._writing.acquire()
         self._forking = True
         self._disconnect()
 
-    def _after_fork(self) -> None:
+    def after_fork(self) -> None:
+        """Go on in the parent, which opens the file again by itself."""
         if self._forking:
             self._forking = False
             self._writing.release()
             self._reading.release()
 
-    def _in_child(self) -> None:
+    def in_child(self) -> None:
+        """Leave the file and its lock to the parent."""
         self._closed = True
         self._lock.forget()
-        self._after_fork()
+        self.after_fork()
 
 
 def parts(path: Path) -> tuple[Path, Path, Path]:

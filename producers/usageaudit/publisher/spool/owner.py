@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import weakref
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
@@ -24,7 +25,9 @@ class OwnerLock:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self._descriptor: int | None = descriptor
+        self._descriptor = descriptor
+        self._close = weakref.finalize(self, os.close, descriptor)  # a child that drops this must not keep the lock
+        self._close.atexit = False
 
     @classmethod
     def acquire(cls, path: Path) -> Self | None:
@@ -46,10 +49,9 @@ class OwnerLock:
 
     def sign(self) -> None:
         """Note this process's id for people who look; nothing relies on it."""
-        if self._descriptor is not None:
-            with suppress(OSError):  # the disk may be full
-                os.ftruncate(self._descriptor, 0)
-                os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+        with suppress(OSError):  # the disk may be full
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
 
     def release(self, *, remove: bool) -> None:
         """Let go of the lock, and remove its file where the spool is no more."""
@@ -59,9 +61,7 @@ class OwnerLock:
 
     def forget(self) -> None:
         """Close the file. In a forked child the parent keeps the lock."""
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
+        self._close()
 
 
 def is_held(path: Path) -> bool:

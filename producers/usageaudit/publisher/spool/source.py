@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from usageaudit.errors import ConfigurationError, StreamUnavailable
 from usageaudit.publisher.buffer import Item
+from usageaudit.publisher.process import call_around_forks
 from usageaudit.publisher.spool.folder import adopted_spools, make_folder, new_spool
 
 if TYPE_CHECKING:
@@ -33,12 +34,14 @@ class SpoolSource:
         self._changed = threading.Condition(threading.RLock())
         self._own: SpoolFile | None = None
         self._adopted: list[SpoolFile] = []
+        self._forked: list[SpoolFile] = []
         self._turn = 0
         self._current: SpoolFile | None = None
         self._adopt_at = 0.0
         self._closed = self._released = False
         self.acknowledged = self.failed = 0  # of the events of this process
         self.shipped = 0  # of all
+        call_around_forks(self._before_fork, self._after_fork, self._in_child)
 
     @property
     def spools(self) -> list[SpoolFile]:
@@ -52,6 +55,11 @@ class SpoolSource:
         return sum(spool.pending for spool in self.spools)
 
     @property
+    def lost(self) -> int:
+        """How many events of this process were in a file that was damaged or removed."""
+        return self._own.lost if self._own else 0
+
+    @property
     def own_pending(self) -> int:
         """How many events of this process wait in its spool."""
         return self._own.pending if self._own else 0
@@ -63,7 +71,8 @@ class SpoolSource:
         self._closed = False
         if self._own is None:
             make_folder(self._folder)
-            self._own = new_spool(self._folder, self._stream or "", self._max_bytes)
+            with self._changed:
+                self._own = new_spool(self._folder, self._stream or "", self._max_bytes)
         self._own.append(records)
         with self._changed:
             self._changed.notify_all()
@@ -117,27 +126,28 @@ class SpoolSource:
                 self.failed += len(failed)
             self._changed.notify_all()
         if spool is not self._own and not spool.pending:
-            self._adopted.remove(spool)
-            spool.close()
+            self._let_go(spool)
 
     def adopt(self, *, refused: bool = False) -> None:
         """Take over the spools of dead owners that hold something; what the broker had `refused` is tried again."""
         self._adopt_at = time.monotonic() + ADOPT_SECONDS
-        for spool in adopted_spools(self._folder, self._stream, self._max_bytes):
+        with self._changed:  # a fork has to know of every lock and file
+            found = list(adopted_spools(self._folder, self._stream, self._max_bytes))
+            self._adopted += found
+        for spool in found:
+            keep = False
             try:
                 spool.load(refused=refused)
             except (StreamUnavailable, ConfigurationError) as error:
                 self._complaints.add("spool of another process not adopted", str(error))
-                spool.close(keep=True)
-            else:
-                self._take_over(spool)
+                keep = True
+            if not spool.pending:
+                self._let_go(spool, keep=keep)
 
-    def _take_over(self, spool: SpoolFile) -> None:
-        if not spool.pending:
-            spool.close()
-            return
+    def _let_go(self, spool: SpoolFile, *, keep: bool = False) -> None:
         with self._changed:
-            self._adopted.append(spool)
+            self._adopted.remove(spool)
+        spool.close(keep=keep)
 
     def drain(self, wait: float) -> int:
         """Wait until what this process spooled is acknowledged; return how much of it is not."""
@@ -156,6 +166,22 @@ class SpoolSource:
         self._released = True
         for spool in self.spools:
             spool.close()
+
+    def _before_fork(self) -> None:
+        self._changed.acquire()
+        self._forked = self.spools
+        for spool in self._forked:
+            spool.before_fork()
+
+    def _after_fork(self) -> None:
+        for spool in self._forked:
+            spool.after_fork()
+        self._changed.release()
+
+    def _in_child(self) -> None:
+        for spool in self._forked:
+            spool.in_child()
+        self._changed.release()
 
 
 class SpoolOutlet:
