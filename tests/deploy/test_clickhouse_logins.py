@@ -135,7 +135,7 @@ def _code(client: Any, statement: str) -> int:
         try:
             client.execute(statement)
         except ServerException as error:
-            return int(error.code)
+            return int(error.code or -1)
         return 0
 
 

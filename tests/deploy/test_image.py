@@ -113,7 +113,7 @@ def answering() -> Iterator[tuple[int, list[int]]]:
             self.send_response(statuses[-1] if self.path == "/livez" else 404)
             self.end_headers()
 
-        def log_message(self, *_: object) -> None:
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  the name of the method above
             """Say nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)

@@ -6,13 +6,14 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.errors import (
     ClusterAuthorizationFailedError,
     GroupAuthorizationFailedError,
     KafkaError,
     TopicAuthorizationFailedError,
 )
+from kafka.structs import TopicPartition
 
 from tests.deploy.deployed import script, usageaudit
 from tests.strategies import envelope
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 TOPIC = "usage-events"
 PARTITION = TopicPartition(TOPIC, 0)
+QUICK: dict[str, Any] = {"request_timeout_ms": 4_000, "bootstrap_timeout_ms": 4_000}
 DENIED = (TopicAuthorizationFailedError, GroupAuthorizationFailedError, ClusterAuthorizationFailedError)
 EVENT = {
     "operation": "chat",
@@ -122,8 +124,8 @@ def test_the_acts_are_refused_for_the_login_alone(
 def test_nobody_comes_in_without_a_login(broker: DeployedKafka) -> None:
     """A client without a login gets no answer, and one with a wrong password is refused."""
     with pytest.raises(KafkaError):
-        KafkaAdminClient(bootstrap_servers=broker.bootstrap, request_timeout_ms=3_000, bootstrap_timeout_ms=3_000)
-    settings = {**_settings(broker.login("consumer")), "sasl_plain_password": "wrong", "bootstrap_timeout_ms": 5_000}
+        KafkaAdminClient(bootstrap_servers=broker.bootstrap, **QUICK)
+    settings = {**_settings(broker.login("consumer")), "sasl_plain_password": "wrong", **QUICK}
     with pytest.raises(KafkaError):
         KafkaAdminClient(**settings)
 
