@@ -18,6 +18,7 @@ from kafka.structs import TopicPartition
 
 from tests.leftovers import leftovers_collected
 from tests.strategies import MINIMAL
+from usageaudit.errors import NotAcknowledged
 from usageaudit.publisher import Publisher
 from usageaudit.publisher.spool.folder import statuses
 
@@ -189,6 +190,44 @@ def _wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Yield a folder on a file system of its own, of 6 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("mounting a file system needs root")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "tmpfs", str(folder)], check=True)
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def _emit_often(publisher: Publisher, event: dict[str, Any], ids: list[str | None]) -> None:
+    for _ in range(5_000):
+        ids.append(publisher.emit(event, durable=True))
+
+
+def test_a_disk_that_the_spool_itself_filled(start_kafka: Callable[..., Kafka], small_disk: Path) -> None:
+    """A full disk is said, loses nothing that was confirmed, and is emptied by shipping, without anybody's help."""
+    kafka = start_kafka()
+    kafka.create_topic("t")
+    kafka.kill()
+    event = {**MINIMAL, "labels": {"padding": "x" * 4_000}}
+    publisher = Publisher(_url(kafka, "t"), source="/s", spool=small_disk / "spool", timeout=1, max_queued=50)
+    ids: list[str | None] = []
+    with pytest.raises(NotAcknowledged, match="the disk is full: free some space"):
+        _emit_often(publisher, event, ids)
+    assert len(ids) > 100
+    kafka.start()
+    ids.append(publisher.emit(event, durable=True, timeout=60))
+    assert publisher.flush(60) == 0
+    assert publisher.stats.dropped == 0
+    ids += [publisher.emit(event, durable=True, timeout=60) for _ in range(20)]
+    assert publisher.close(60) == 0
+    assert set(ids) <= set(_ids(kafka, "t"))
+    assert list((small_disk / "spool").iterdir()) == []
 
 
 def test_draining(kafka: Kafka, topic: str, spool: Path) -> None:
