@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,10 +14,17 @@ import pytest
 from tests.conftest import skip
 from tests.deploy.deployed import DEPLOY, script, usageaudit
 from tests.documents import BIN
+from tests.strategies import envelope
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+EVENT = {
+    "operation": "chat",
+    "model": {"provider": "openai", "name": "gpt-4o"},
+    "actor": {"id": "u-1"},
+    "application": {"name": "claims"},
+}
 UNITS = sorted((DEPLOY / "systemd").iterdir())
 SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
 MOST_EXPOSED = 1.5
@@ -77,3 +86,28 @@ def test_a_service_calls_a_command_with_settings_that_exist(unit: Path, tmp_path
     assert "clickhouse:9000" in shown
     (command,) = re.findall(r"(?m)^ExecStart=/opt/usageaudit/bin/usageaudit (\w+)$", text)
     usageaudit(command, "--help")
+
+
+# prctl(2): what is writable never becomes executable, for this process and what it turns into. Linux 6.3 has it.
+REFUSE_EXEC_GAIN = """
+import ctypes, os, sys
+if ctypes.CDLL(None).prctl(65, 1, 0, 0, 0) != 0:
+    sys.exit(77)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def test_the_consumer_writes_no_code_into_memory(tmp_path: Path, clickhouse_database: str) -> None:
+    """The consumer works under MemoryDenyWriteExecute, for which the kernel is asked here."""
+    line = json.dumps(envelope(EVENT)) + "\n"
+    (tmp_path / "events").write_text(line, encoding="utf-8")
+    stream = f"embedded:{tmp_path / 'data'}"
+    usageaudit("publish", str(tmp_path / "events"), "--stream", stream)
+    arguments = ["consume", "--until-caught-up", "--stream", stream, "--store", clickhouse_database]
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSE_EXEC_GAIN, BIN / "usageaudit", *arguments],
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    if done.returncode == 77:
+        pytest.skip("this kernel has no PR_SET_MDWE")
+    assert json.loads(done.stdout)["accepted"] == 1, done.stderr
