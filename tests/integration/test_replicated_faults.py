@@ -14,9 +14,7 @@ from tests.integration.test_takeover import HeldBlock, Owner
 from tests.ledger_blocks import ledger_block
 from tests.replicated import BUNDLE_HASH, DEADLINE_S, OFFSETS, RACES, differences, new_partition, take_over
 from usageaudit.errors import OutcomeUnknown, StoreUnavailable
-from usageaudit.stores.address import open_store
 from usageaudit.stores.ledger import Ledger
-from usageaudit.stores.migrate import migrate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -179,41 +177,6 @@ def test_a_quorum_that_is_not_reached_leaves_the_outcome_unknown(
             other.execute(f"SYSTEM START FETCHES {replicated_database}.ledger")
     take_over(ledger, partition)
     assert differences(connect, cluster, partition) == (0, 0)
-
-
-def test_a_replica_is_removed_and_another_added(cluster: Cluster) -> None:
-    """A replica that is dropped needs no fencing; the new one gets every table from the others, and then every row."""
-    first, second, gone = cluster.replicas
-    with cluster.database() as database:
-        store = open_store(cluster.url(database))
-        migrate(store)
-        partition, ledger = new_partition(), Ledger(store)
-        _fence_and_record(ledger, partition)
-        gone.kill()
-        _await_inactive(first, database, gone)
-        first.execute(f"SYSTEM DROP REPLICA '{gone.name}' FROM DATABASE {database}")
-        assert ledger.fence(partition, "without it") == 2
-        gone.start()
-        gone.execute(f"DROP DATABASE {database} SYNC")
-        gone.execute(f"CREATE DATABASE {database}")
-        migrate(store)
-        store.close()
-
-        def connect(*replicas: Replica) -> object:
-            return open_store(cluster.url(database, *replicas))
-
-        assert second.execute(f"SELECT total_replicas FROM system.replicas WHERE database = '{database}' LIMIT 1") == [
-            (3,)
-        ]
-        assert differences(connect, cluster, partition) == (0, 0)  # type: ignore[arg-type]
-
-
-def _await_inactive(replica: Replica, database: str, gone: Replica) -> None:
-    """Wait until the others know that a replica is away."""
-    give_up = time.monotonic() + DEADLINE_S
-    sql = f"SELECT count() FROM system.replicas WHERE database = '{database}' AND replica_is_active['{gone.name}'] = 1"
-    while replica.execute(sql) != [(0,)]:
-        assert time.monotonic() < give_up
 
 
 def test_the_whole_consumer_is_exact_while_it_and_replicas_are_killed(

@@ -1,5 +1,6 @@
-"""Three ClickHouse 25.8 servers, replicas of one shard, and the ZooKeeper that they agree through."""
+"""ClickHouse 25.8 servers, replicas of one shard, and the ZooKeeper that they agree through."""
 
+import re
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,37 +8,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
-from xml.sax.saxutils import escape
+from xml.etree import ElementTree as ET
 
 from tests.servers.clickhouse import ClickHouse
 from tests.servers.process import free_ports
 from tests.servers.zookeeper import ZooKeeper
 
 NAME = "audit"
-REPLICAS = 3
 
-# The sessions are short so that a server that was killed is missed, and missed no longer, within seconds.
-CONFIG = """\
-<clickhouse>
-  <macros><shard>1</shard><replica>{name}</replica></macros>
-  <interserver_http_host>127.0.0.1</interserver_http_host>
-  <interserver_http_port>{interserver_port}</interserver_http_port>
-  <zookeeper>
-    <node><host>127.0.0.1</host><port>{zookeeper_port}</port></node>
-    <session_timeout_ms>4000</session_timeout_ms>
-    <operation_timeout_ms>4000</operation_timeout_ms>
-  </zookeeper>
-  <distributed_ddl><path>/clickhouse/task_queue/ddl</path></distributed_ddl>
-  {keeper_map}
-  <remote_servers>
-    <{cluster}>
-      <secret>{secret}</secret>
-      <shard><internal_replication>true</internal_replication>{replicas}</shard>
-    </{cluster}>
-  </remote_servers>
-</clickhouse>
-"""
-KEEPER_MAP = "<keeper_map_path_prefix>/clickhouse/keeper_map</keeper_map_path_prefix>"
+DOCUMENTED = Path(__file__).parents[2] / "docs" / "replicated.md"
+_BLOCK = re.compile(r"^```xml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
 class Replica(ClickHouse):
@@ -57,26 +37,34 @@ class Replica(ClickHouse):
 
 
 class Cluster:
-    """The servers as one context: started on entry, stopped on exit."""
+    """Three replicas, or as many as are asked for, as one context: started on entry, stopped on exit."""
 
-    def __init__(self, data_dir: Path, *, keeper_map: bool = True) -> None:
+    def __init__(self, data_dir: Path, replicas: int = 3, *, keeper_map: bool = True) -> None:
         self.zookeeper = ZooKeeper(data_dir / "zookeeper")
-        self.replicas = [Replica(data_dir / f"r{number}", f"r{number}") for number in range(1, REPLICAS + 1)]
+        self.replicas = [Replica(data_dir / f"r{number}", f"r{number}") for number in range(1, replicas + 1)]
         self.configure(self.replicas, keeper_map=keeper_map)
 
     def configure(self, members: Sequence[Replica], *, keeper_map: bool = True) -> None:
         """Say to the servers which are members of the cluster, from their next start on."""
-        listed = "".join(f"<replica><host>127.0.0.1</host><port>{one.port}</port></replica>" for one in members)
         for one in self.replicas:
-            one.configuration = CONFIG.format(
-                cluster=NAME,
-                name=escape(one.name),
-                interserver_port=one.interserver_port,
-                zookeeper_port=self.zookeeper.port,
-                keeper_map=KEEPER_MAP if keeper_map else "",
-                secret="between replicas",
-                replicas=listed,
-            )
+            one.configuration = self._configuration(one, members, keeper_map=keeper_map)
+
+    def _configuration(self, replica: Replica, members: Sequence[Replica], *, keeper_map: bool) -> str:
+        """Return the configuration that operators are given, with the hosts and ports of these servers."""
+        (text,) = _BLOCK.findall(DOCUMENTED.read_text(encoding="utf-8"))
+        root = ET.fromstring(text)
+        _at(root, "macros/replica").text = replica.name
+        _at(root, "interserver_http_host").text = "127.0.0.1"
+        _at(root, "interserver_http_port").text = str(replica.interserver_port)
+        zookeeper, shard = _at(root, "zookeeper"), _at(root, f"remote_servers/{NAME}/shard")
+        _replace(zookeeper, "node", [self.zookeeper.port])
+        _replace(shard, "replica", [one.port for one in members])
+        for name in ("session_timeout_ms", "operation_timeout_ms"):
+            # A server that was killed is missed, and missed no longer, within seconds.
+            ET.SubElement(zookeeper, name).text = "4000"
+        if not keeper_map:
+            root.remove(_at(root, "keeper_map_path_prefix"))
+        return ET.tostring(root, encoding="unicode")
 
     def url(self, database: str, *replicas: Replica, options: str = "") -> str:
         """Return the store's URL over all replicas, those that are named first before the others."""
@@ -98,7 +86,7 @@ class Cluster:
         """Start ZooKeeper, then all replicas at once."""
         try:
             self.zookeeper.start()
-            with ThreadPoolExecutor(REPLICAS) as pool:
+            with ThreadPoolExecutor(len(self.replicas)) as pool:
                 list(pool.map(lambda one: one.start(), self.replicas))
         except BaseException:
             self.stop()
@@ -106,7 +94,7 @@ class Cluster:
 
     def stop(self) -> None:
         """Stop what runs."""
-        with ThreadPoolExecutor(REPLICAS) as pool:
+        with ThreadPoolExecutor(len(self.replicas)) as pool:
             list(pool.map(lambda one: one.stop(), self.replicas))
         self.zookeeper.stop()
 
@@ -118,3 +106,20 @@ class Cluster:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _at(root: ET.Element, path: str) -> ET.Element:
+    found = root.find(path)
+    if found is None:
+        raise ValueError(f"the configuration in {DOCUMENTED} has no {path}")
+    return found
+
+
+def _replace(parent: ET.Element, name: str, ports: Sequence[int]) -> None:
+    """Put servers of this machine in the place of those that are documented."""
+    for documented in parent.findall(name):
+        parent.remove(documented)
+    for port in ports:
+        server = ET.SubElement(parent, name)
+        ET.SubElement(server, "host").text = "127.0.0.1"
+        ET.SubElement(server, "port").text = str(port)

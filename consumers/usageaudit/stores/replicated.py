@@ -41,6 +41,8 @@ SETTINGS: Mapping[str, int | float | str] = {
     "receive_timeout": 30,
     "distributed_ddl_task_timeout": 40,
     "distributed_ddl_output_mode": "throw",
+    # A change of a replicated table is over when every replica has made it.
+    "alter_sync": 2,
     # In Keeper what is there is not overwritten, and what is changed is what was read.
     "keeper_map_strict_mode": 1,
 }

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from usageaudit.errors import ConfigurationError
-from usageaudit.stores.address import ClickHouseAddress, EmbeddedAddress, parse_store_url
+from usageaudit.stores.address import ClickHouseAddress, ClusterAddress, EmbeddedAddress, parse_store_url
 
 # Opens the store that the URL names, in an interpreter that refuses to import the package of its adapter.
 OPEN_WITHOUT = """
@@ -125,3 +125,38 @@ def test_a_missing_package_is_named_with_its_extra(package: str, url: str, extra
 def test_no_engine_is_imported_before_a_store_is_opened() -> None:
     """The modules of a service that opens no store import neither engine, nor what comes with them."""
     assert _python(IMPORTED) == "[]\n"
+
+
+def test_a_url_of_a_cluster_lists_its_replicas() -> None:
+    """Each host is a replica with its own port; login, database and options are those of all."""
+    address = parse_store_url("clickhouse://user:p%40ss@a:9001,b,c:9003/audit?cluster=main&timeout=20")
+    assert isinstance(address, ClusterAddress)
+    assert address.name == "main"
+    assert [(one.host, one.port) for one in address.replicas] == [("a", 9001), ("b", 9000), ("c", 9003)]
+    assert {(one.user, one.password, one.database) for one in address.replicas} == {("user", "p@ss", "audit")}
+    assert str(address) == "a:9001,b:9000,c:9003"
+    assert "p@ss" not in repr(address)
+
+
+def test_one_host_may_be_a_cluster() -> None:
+    """With cluster= a single host is the only replica of a cluster."""
+    address = parse_store_url("clickhouses://host?cluster=main")
+    assert isinstance(address, ClusterAddress)
+    assert [(one.port, one.secure) for one in address.replicas] == [(9440, True)]
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("clickhouse://a,b/audit", "several hosts: add .cluster=NAME"),
+        ("clickhouse://a,b/audit?cluster=", "cluster= needs the name"),
+        ("clickhouse://a,,b/audit?cluster=main", "names no host"),
+        ("clickhouse://a:x,b/audit?cluster=main", "can't be read"),
+        ("clickhouse://user:pa,ss@a,b/audit", "several hosts"),
+    ],
+)
+def test_a_url_of_a_cluster_that_is_wrong_is_refused(url: str, reason: str) -> None:
+    """Hosts without a cluster, a cluster without a name, and hosts that are none are errors, without a password."""
+    with pytest.raises(ConfigurationError, match=reason) as caught:
+        parse_store_url(url)
+    assert "pa,ss" not in str(caught.value)

@@ -1,0 +1,218 @@
+"""docs/replicated.md is true: its statements are run in its order, on servers with its configuration."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+from clickhouse_driver.errors import ServerException
+
+from tests.documents import BIN, ROOT, code_blocks
+from tests.ledger_blocks import key, ledger_block
+from tests.replicated import BUNDLE_HASH, DEADLINE_S, OFFSETS, differences, new_partition, take_over
+from tests.servers.cluster import Cluster
+from usageaudit.errors import ConfigurationError
+from usageaudit.stores.address import open_store
+from usageaudit.stores.ledger import Ledger
+from usageaudit.stores.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.replicated import Connect
+    from tests.servers.clickhouse import ClickHouse
+    from tests.servers.cluster import Replica
+    from usageaudit.stores.port import Replicated
+
+DOCUMENT = ROOT / "docs" / "replicated.md"
+ON_ONE_SERVER = (
+    "GRANT SELECT, INSERT ON usageaudit.* TO audit",
+    "REVOKE SELECT, INSERT ON usageaudit.fence FROM audit",
+    "REVOKE SELECT ON usageaudit.ledger_distributed FROM audit",
+    "GRANT SELECT ON system.processes TO audit",
+    "GRANT CREATE TEMPORARY TABLE ON *.* TO audit",
+)
+"""What the consumer's login needs on one server; what a cluster needs in addition is taken away again."""
+
+pytestmark = [pytest.mark.clickhouse, pytest.mark.timeout(600)]
+
+
+def _statements(database: str, user: str = "audit") -> list[list[str]]:
+    """Return the statements of each block of SQL, for a database and a login of this test, and for these replicas."""
+    blocks = [block.text for block in code_blocks(DOCUMENT) if block.language == "sql"]
+    return [[_here(one, database, user) for one in block.split(";") if one.strip()] for block in blocks]
+
+
+def _here(statement: str, database: str, user: str) -> str:
+    text = statement.strip().replace("usageaudit", database).replace("clickhouse-3", "r3")
+    return re.sub(r"\b(TO|FROM) audit\b", rf"\1 {user}", text)
+
+
+def test_operators_set_up_replicas_remove_one_and_add_one(cluster: Cluster, tmp_path: Path) -> None:
+    """From an empty cluster: the database, the tables, the grants, a look at the replicas, one removed, one added."""
+    database, user = f"test_{uuid.uuid4().hex[:12]}", f"audit_{uuid.uuid4().hex[:12]}"
+    create, grants, status, same, remove, again = _statements(database, user)
+    first, second, third = cluster.replicas
+    _run(first, create)
+    try:
+        _migrate_by_command(cluster, database, tmp_path)
+        _grant(cluster, [*(_here(one, database, user) for one in ON_ONE_SERVER), *grants], user)
+        partition = new_partition()
+        store = open_store(cluster.url(database).replace("default@", f"{user}:secret@"))
+        ledger = Ledger(store)
+        take_over(ledger, partition)
+        assert ledger.accepted({key(0)}) == {key(0)}
+        ledger.keep_rejected(partition, [(1, b"{", (), ())])
+        ledger.add_offset_gap(partition, 1, 2)
+        assert store.query("SELECT count() FROM usage_events").rows == [(len(OFFSETS),)]
+        assert migrate(store) == ()
+        (seen,) = _run(second, status)
+        assert seen[1:4] == (3, 3, 0)
+        _await_same(first, same)
+        with _down(third):
+            _await_removed(first, remove)
+            assert ledger.fence(partition, "without it") == 2
+        _run(third, again)
+        store.close()
+        _migrate_by_command(cluster, database, tmp_path)
+        _await_same(first, same)
+        assert differences(_connecting(cluster, database), cluster, partition) == (0, 0)
+    finally:
+        for replica in cluster.replicas:
+            replica.execute(f"DROP DATABASE IF EXISTS {database} SYNC")
+            replica.execute(f"DROP USER IF EXISTS {user}")
+
+
+@contextmanager
+def _down(replica: Replica) -> Iterator[None]:
+    """Have a replica not run while the block does."""
+    replica.kill()
+    try:
+        yield
+    finally:
+        replica.start()
+
+
+def _await_removed(replica: Replica, statements: list[str]) -> None:
+    """Remove a replica that does not run, as soon as Keeper has missed it."""
+    give_up = time.monotonic() + DEADLINE_S
+    while True:
+        try:
+            _run(replica, statements)
+        except ServerException as error:
+            if "it's active" not in str(error) or time.monotonic() > give_up:
+                raise
+        else:
+            return
+
+
+def _run(replica: Replica, statements: list[str]) -> list[tuple[object, ...]]:
+    """Run the statements of a block on a replica, and return the rows of the last."""
+    rows: list[tuple[object, ...]] = []
+    for statement in statements:
+        rows = replica.execute(statement)
+    return rows
+
+
+def _migrate_by_command(cluster: Cluster, database: str, folder: Path) -> None:
+    """Type what the document types first."""
+    (typed,) = (block for block in code_blocks(DOCUMENT) if block.language == "")
+    export, *commands = typed.lines
+    assert re.fullmatch(
+        r"export USAGEAUDIT_STORE='clickhouse://audit:password@(clickhouse-\d:9000,?)+/.*=audit'", export
+    )
+    environment = {**os.environ, "USAGEAUDIT_STORE": cluster.url(database), "PATH": f"{BIN}:{os.environ['PATH']}"}
+    for command in commands:
+        done = subprocess.run(command.split(), cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        if "migrate" in command:
+            assert done.returncode == 0, done.stderr
+        else:
+            assert '"migrations","status":"ok"' in done.stdout, done.stdout + done.stderr
+
+
+def _grant(cluster: Cluster, grants: list[str], user: str) -> None:
+    for replica in cluster.replicas:
+        replica.execute(f"CREATE USER {user} IDENTIFIED BY 'secret'")
+        for grant in grants:
+            replica.execute(grant)
+
+
+def _await_same(replica: Replica, statements: list[str]) -> None:
+    """Wait until every replica has the same rows."""
+    give_up = time.monotonic() + DEADLINE_S
+    while True:
+        rows = _run(replica, statements)
+        if len(rows) == 3 and len({tuple(row[2:]) for row in rows}) == 1:
+            return
+        assert time.monotonic() < give_up, rows
+
+
+def _connecting(cluster: Cluster, database: str) -> Connect:
+    def connect(*first: Replica) -> Replicated:
+        store: Replicated = open_store(cluster.url(database, *first))  # type: ignore[assignment]
+        return store
+
+    return connect
+
+
+def test_views_pass_over_a_replica_that_lags(connect: Connect, cluster: Cluster, replicated_database: str) -> None:
+    """A question to a replica that is too far behind is answered by another; the replica's own ledger is behind."""
+    lagging, partition = cluster.replicas[2], new_partition()
+    store, asked = connect(cluster.replicas[0]), connect(lagging)
+    ledger = Ledger(store)
+    epoch = ledger.fence(partition, "owner")
+    asked.execute("SELECT 1")
+    lagging.execute(f"SYSTEM STOP FETCHES {replicated_database}.ledger")
+    try:
+        ledger.record(ledger_block(OFFSETS), partition, epoch, 1, bundle=BUNDLE_HASH)
+        of_this = "WHERE stream = {s:String}"
+        setting = "SETTINGS max_replica_delay_for_distributed_queries = 1"
+        values, give_up = {"s": partition.stream}, time.monotonic() + DEADLINE_S
+        through_view = f"SELECT count() FROM stream_records {of_this} {setting}"
+        while asked.execute(through_view, values).rows != [(len(OFFSETS),)]:
+            assert time.monotonic() < give_up
+        assert asked.execute(f"SELECT count() FROM ledger {of_this}", values).rows == [(0,)]
+    finally:
+        lagging.execute(f"SYSTEM START FETCHES {replicated_database}.ledger")
+
+
+def test_migrate_says_what_a_servers_configuration_lacks(clickhouse: ClickHouse) -> None:
+    """A cluster that the server does not know is named, and those that it knows."""
+    store = open_store(f"{clickhouse.url}?cluster=nowhere")
+    with pytest.raises(ConfigurationError, match="knows no cluster nowhere: define it in <remote_servers>"):
+        migrate(store)
+    store.close()
+
+
+def test_migrate_says_where_keeper_map_is_not_configured(tmp_path: Path) -> None:
+    """Without keeper_map_path_prefix no table of epochs can be made, and the error says what to write where."""
+    bare = Cluster(tmp_path, 1, keeper_map=False)
+    with bare, bare.database() as database:
+        store = open_store(bare.url(database))
+        with pytest.raises(ConfigurationError, match="no <keeper_map_path_prefix> in its configuration"):
+            migrate(store)
+        store.close()
+
+
+def test_tables_of_a_cluster_and_of_one_server_are_not_taken_for_each_other(
+    cluster: Cluster, replicated_database: str, clickhouse_database: str, clickhouse: ClickHouse
+) -> None:
+    """A URL with one server is refused for replicated tables, and one with a cluster for those of one server."""
+    store = open_store(f"clickhouse://default@127.0.0.1:{cluster.replicas[0].port}/{replicated_database}")
+    with pytest.raises(ConfigurationError, match="tables are replicated and its URL names one server"):
+        migrate(store)
+    store.close()
+    single = open_store(clickhouse_database)
+    migrate(single)
+    single.close()
+    store = open_store(f"{clickhouse_database}?cluster=audit")
+    with pytest.raises(ConfigurationError, match="tables are those of a single server"):
+        migrate(store)
+    store.close()
