@@ -139,3 +139,28 @@ def test_masking_leaves_other_settings_alone() -> None:
     """What holds no secret is shown as it is."""
     assert masked(("hygiene", "./ours")) == "hygiene,./ours"
     assert masked("embedded:./usageaudit-data") == "embedded:./usageaudit-data"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("HTTP", "9464", "USAGEAUDIT_HTTP: should be HOST:PORT"),
+        ("HTTP", "::1:9464", "USAGEAUDIT_HTTP: should be HOST:PORT"),
+        ("HUNG_SECONDS", "0", "USAGEAUDIT_HUNG_SECONDS"),
+        ("REJECTED_SHARE", "0", "USAGEAUDIT_REJECTED_SHARE"),
+        ("REJECTED_SHARE", "1.5", "USAGEAUDIT_REJECTED_SHARE"),
+        ("REJECTED_WINDOW", "0.5", "USAGEAUDIT_REJECTED_WINDOW"),
+    ],
+)
+def test_what_operators_set_is_checked(name: str, value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong address or limit is refused before anything starts, and named."""
+    monkeypatch.setenv(f"USAGEAUDIT_{name}", value)
+    with pytest.raises(ConfigurationError, match=said):
+        load()
+
+
+def test_it_is_known_whether_the_port_was_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default address and the same one chosen differ: only the second has to be had."""
+    assert "http" not in load().settings.model_fields_set
+    monkeypatch.setenv("USAGEAUDIT_HTTP", "127.0.0.1:9464")
+    assert "http" in load().settings.model_fields_set
