@@ -205,8 +205,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def _emit_often(publisher: Publisher, event: dict[str, Any], ids: list[str | None]) -> None:
-    for _ in range(5_000):
-        ids.append(publisher.emit(event, durable=True))
+    ids.extend(publisher.emit(event, durable=True) for _ in range(5_000))
 
 
 def test_a_disk_that_the_spool_itself_filled(start_kafka: Callable[..., Kafka], small_disk: Path) -> None:
