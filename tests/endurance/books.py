@@ -1,5 +1,8 @@
 """The books of a test: what the ledger holds, what the group did and what waits, asked with no code of the product."""
 
+# pyright brings stubs of an older kafka-python.
+# pyright: reportAttributeAccessIssue=false, reportOptionalOperand=false
+
 from __future__ import annotations
 
 import struct

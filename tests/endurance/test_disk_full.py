@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 SMALL, LARGER = 48, 256
 """MiB."""
-ROOM = 1024 * 1024
+ROOM = 4 * 1024 * 1024
 FIRST, EVENTS = 500, 2_500
 FULL = re.compile("disk is full|No space left on device")
 EVENT = {**MINIMAL, "labels": {"padding": "x" * 1_000}}

@@ -29,9 +29,9 @@ RATE = 5_000 if SHARE else 3_000
 UNDISTURBED = int(length(20_000, 300_000))
 FULL_SPEED = 0.7 if SHARE else 0.2
 """How much of the rate before is full speed; a few seconds on a busy machine tell less than minutes."""
-SLOW_SECONDS = length(6, 600)
+SLOW_SECONDS = length(5, 600)
 SLOW_RATE = 300
-INSERT_SECONDS = 10 if SHARE else 5
+INSERT_SECONDS = 10 if SHARE else 4
 SESSION_MS = INSERT_SECONDS * 600
 """Shorter than one insert of the slow store: a consumer that stopped sending heartbeats would be put out at once."""
 
