@@ -259,13 +259,12 @@ class GroupConsumer:
         """Tell whether the topic is there, and this login may see it, as far as the client has heard."""
         return bool(self._cluster.partitions_for_topic(self._topic))
 
-    def refresh(self) -> bool:
-        """Ask the brokers anew what the topic is, waiting for the answer for a moment; tell whether it came."""
+    def refresh(self) -> None:
+        """Ask the brokers anew what the topic is, waiting for the answer for a moment."""
         answer = self._cluster.request_update()
         until = time.monotonic() + REQUEST_SECONDS
         while not answer.is_done and time.monotonic() < until:
             time.sleep(0.01)
-        return bool(answer.is_done and answer.succeeded())
 
     def why_away(self) -> str:
         """Return what the client said last about connections that failed, and the likely cause."""
@@ -282,13 +281,13 @@ class GroupConsumer:
         return TopicPartition(self._topic, number)
 
     def _require_topic(self) -> None:
-        answered = self.refresh()
+        self.refresh()
         if self._topic in self._cluster.unauthorized_topics:
             raise StreamUnavailable(
                 f"{self._address}: this login may not read topic {self._topic}; allow it READ on the topic and on "
                 f"group {self._group}"
             )
-        if not answered and not self.has_topic():
+        if not self.has_topic() and not self.connected():
             places = ", ".join(f"{one.host}:{one.port}" for one in self._cluster.brokers())
             raise StreamUnavailable(
                 f"{self._address} answered, and says that its brokers are at {places}, where they can't be reached "
