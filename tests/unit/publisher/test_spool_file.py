@@ -259,6 +259,13 @@ def test_a_file_that_another_process_locks(spool: SpoolFile) -> None:
     spool.close()
 
 
+def test_a_lock_that_was_left_alone_is_removed(tmp_path: Path) -> None:
+    """Of a spool whose owner was killed between removing the file and the lock nothing remains."""
+    (tmp_path / "20260101T000000-00000000.lock").touch()
+    assert list(adopted_spools(tmp_path, STREAM, MIN_BYTES)) == []
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_lock_whose_file_was_removed_is_no_lock(tmp_path: Path) -> None:
     """Who waits for the lock of a spool that its owner finishes does not get the lock of a file without a name."""
     path = tmp_path / "x.lock"

@@ -88,14 +88,15 @@ def new_spool(folder: Path, stream: str, max_bytes: int) -> SpoolFile:
 
 def adopted_spools(folder: Path, stream: str | None, max_bytes: int) -> Iterator[SpoolFile]:
     """Take over and yield the spools of a stream, None for any, whose owners are dead; the oldest first, unread."""
-    for path in spool_files(folder):
+    names = {path.stem for suffix in (SUFFIX, LOCK_SUFFIX) for path in folder.glob(f"*{suffix}")}
+    for path in (folder / f"{name}{SUFFIX}" for name in sorted(names)):
         try:
             lock = OwnerLock.acquire(path.with_suffix(LOCK_SUFFIX))
         except StreamUnavailable:  # another user's
             continue
         if lock is None:
             continue
-        if not path.exists():  # its owner finished with it just now
+        if not path.exists():  # its owner finished with it, or was killed when it was about to
             lock.release(remove=True)
         elif stream is not None and stream_of(path) not in (stream, None):
             lock.release(remove=False)
