@@ -97,7 +97,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("bootstrap")
     parser.add_argument("topic")
     parser.add_argument("journal", type=Path)
-    parser.add_argument("--rate", type=int, default=150)
+    parser.add_argument("--rate", type=int, default=40)
     parser.add_argument("--events", type=int, default=2**62)
     parser.add_argument("--copies", type=int, default=1)
     parser.add_argument("--broken", type=int, default=0)
