@@ -59,6 +59,7 @@ def test_a_publisher_outlasts_a_broker_that_is_away(start_kafka: Callable[..., K
     state(test, "the same until all was shipped", round(shipping / MIB, 1), "MiB", f"under {GROWTH}")
     state(test, "events in the spool when the broker came back", measured["spooled"], bound=f"nearly {EVENTS:,}")
     state(test, "size of the spool", round(measured["spool_bytes"] / MIB), "MiB")
+    state(test, "size of the spool by event", round(measured["spool_bytes"] / measured["spooled"]), "bytes")
     state(test, "all shipped after the broker was back", round(measured["flush_seconds"], 1), "s")
     state(test, "events lost", len(lost), bound="0")
     state(test, "copies on the stream beyond the first", copies.total() - len(copies), bound="the ledger takes one")
