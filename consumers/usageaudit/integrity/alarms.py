@@ -65,7 +65,7 @@ def _keep(store: Store, findings: Sequence[Finding]) -> str | None:
     return None
 
 
-def _lasting(one: Problem, severity: Severity, now: dt.datetime) -> Finding:
+def _lasting(one: Problem, severity: str, now: dt.datetime) -> Finding:
     # Of an event it is the same problem however many copies there are by now.
     place = [one.kind, *one.event] if one.event else [one.kind, one.stream, one.where, one.message]
     return Finding(
