@@ -108,7 +108,7 @@ SCANS = {"look-up of events from all of history", "end of a partition, without a
 """What has to read more of a larger ledger: the negative control."""
 
 
-@pytest.mark.timeout(int(length(240, 3 * 3600)))
+@pytest.mark.timeout(int(length(300, 3 * 3600)))
 def test_reads_of_a_batch_and_a_takeover_cost_the_same_in_a_large_ledger(
     start_clickhouse: Callable[..., ClickHouse],
 ) -> None:

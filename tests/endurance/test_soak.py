@@ -160,7 +160,7 @@ def _capacity(machine: Machine) -> float:
     return CAPACITY_EVENTS / (time.monotonic() - begun)
 
 
-@pytest.mark.timeout(int(200 + 4 * SECONDS))
+@pytest.mark.timeout(int(300 + 4 * SECONDS))
 def test_a_soak_with_random_faults(broker: Kafka, start_clickhouse: Callable[..., ClickHouse], tmp_path: Path) -> None:
     """At most of the capacity and with faults at random, nothing is lost or doubled, nothing grows, lag goes away."""
     print(f"seed {SEED}", flush=True)

@@ -59,7 +59,7 @@ def _joined(kafka: Kafka, group: str, consumer: ConsumerService, partitions: int
     return books.generation(kafka, group)
 
 
-@pytest.mark.timeout(60 + 4 * AWAY_SECONDS)
+@pytest.mark.timeout(300 + 4 * AWAY_SECONDS)
 def test_a_store_that_is_away_costs_nothing_but_time(
     broker: Kafka, start_clickhouse: Callable[..., ClickHouse], tmp_path: Path
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_store_that_is_away_costs_nothing_but_time(
     assert noticed < 20
 
 
-@pytest.mark.timeout(120 + 3 * SLOW_SECONDS)
+@pytest.mark.timeout(300 + 3 * SLOW_SECONDS)
 def test_a_slow_store_puts_nobody_out_of_the_group(
     broker: Kafka, start_clickhouse: Callable[..., ClickHouse], tmp_path: Path
 ) -> None:
