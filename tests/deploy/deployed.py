@@ -76,12 +76,12 @@ class DeployedClickHouse(ClickHouse):
         password = (self.secrets / f"clickhouse_{user}").read_text()
         return f"clickhouse://usageaudit_{user}:{password}@127.0.0.1:{self.port}/{database}"
 
-    def client(self, user: str, database: str = "usageaudit") -> Any:
-        """Return the driver's client for a login of users.sql, or for `admin`."""
+    def client(self, user: str, database: str = "usageaudit", **settings: int) -> Any:
+        """Return the driver's client for a login of users.sql, or for `admin`; settings are the server's."""
         password = (self.secrets / f"clickhouse_{user}").read_text()
         name = user if user == "admin" else f"usageaudit_{user}"
         options = {"connect_timeout": 2, "send_receive_timeout": 60}
-        return Client("127.0.0.1", self.port, database, name, password, **options)
+        return Client("127.0.0.1", self.port, database, name, password, settings=settings, **options)
 
     def execute(self, query: str, parameters: Mapping[str, object] | None = None) -> Any:
         """Run a query as the user `admin`."""

@@ -40,6 +40,9 @@ EXAMPLES = {"String": "x", "UInt32": "1", "Date": "2026-01-01"}
 OF_RAW_BYTES = {"unknown-fields"}
 """Named queries that read what an event said beyond its fields."""
 
+NO_WAITING = {"mutations_sync": 0, "lightweight_deletes_sync": 0, "alter_sync": 0, "max_execution_time": 20}
+"""Settings by which no statement waits for what the server does in the background."""
+
 CHANGES = (
     "INSERT INTO ledger (topic) VALUES ('x')",
     "INSERT INTO rejected_payloads (topic) VALUES ('x')",
