@@ -62,19 +62,20 @@ def connect(clickhouse_database: str) -> Iterator[Connect]:
 def _race(old: Ledger, new: Ledger, number: int, chance: random.Random) -> None:
     """Let an old owner record a batch and a new one take over meanwhile, before, within or after the insert.
 
-    Of four races the old owner is paused half-way through its block in one, and before it begins in another.
+    In one race of ten the old owner is paused before it begins, and in another half-way through its block, where KILL
+    waits for its server to give up a silent client, for five seconds.
     """
     partition = Partition(str(uuid.UUID(int=number)), "usage-events", 0)
     owner, block = Owner(), ledger_block(OFFSETS, kind=HeldBlock, event_source=f"{SOURCE}/{number}")
     assert isinstance(block, HeldBlock)
     epoch = old.fence(partition, "old")
-    if number % 4 == 0:
+    if number % 10 == 0:
         _take_over(new, partition, number)
         block.let_go.set()
         with owner.recording(old, block, partition, epoch):
             return
     with owner.recording(old, block, partition, epoch):
-        if number % 4 == 1:
+        if number % 10 == 1:
             block.under_way.wait(60)
             _take_over(new, partition, number)
             block.let_go.set()
