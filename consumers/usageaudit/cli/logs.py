@@ -28,6 +28,8 @@ def configure_logging(least: str, form: str) -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(structlog.stdlib.ProcessorFormatter(processor=last, foreign_pre_chain=chain))
     logging.basicConfig(handlers=[handler], level=max(level, logging.WARNING), force=True)
+    # It warns of each tenth of a second that this process was kept waiting, and of nothing that an operator can change.
+    logging.getLogger("kafka.net.selector").setLevel(logging.ERROR)
 
 
 def _colours() -> bool:

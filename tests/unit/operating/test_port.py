@@ -132,14 +132,15 @@ def test_a_head_that_is_too_long_is_hung_up_on(port: int) -> None:
     assert _exchange(port, sent).endswith(BODY)
 
 
-def test_who_sends_a_byte_at_a_time_is_hung_up_on_in_time() -> None:
-    """A drip of bytes does not put off the end: it is the whole request that has a deadline."""
-    with _listening(PortLimits(seconds=0.5)) as port, ExitStack() as stack:
+@pytest.mark.parametrize(("limit", "patience", "ends"), [(0.5, SECONDS, True), (3600, 1.0, False)], ids=["", "control"])
+def test_who_sends_a_byte_at_a_time_is_hung_up_on_in_time(limit: float, patience: float, *, ends: bool) -> None:
+    """A drip of bytes does not put off the end, which a longer deadline does: it is that of the whole request."""
+    with _listening(PortLimits(seconds=limit)) as port, ExitStack() as stack:
         connection = _connect(stack, port)
         connection.settimeout(0.05)
         began = time.monotonic()
         ended = False
-        while not ended and time.monotonic() - began < SECONDS:
+        while not ended and time.monotonic() - began < patience:
             try:
                 connection.sendall(b"G")
                 ended = connection.recv(1) == b""
@@ -147,7 +148,7 @@ def test_who_sends_a_byte_at_a_time_is_hung_up_on_in_time() -> None:
                 continue
             except ConnectionError:
                 ended = True
-        assert ended
+        assert ended == ends
         assert _get(port)[:2] == (200, BODY)
 
 

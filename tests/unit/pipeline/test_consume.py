@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
+from structlog.testing import capture_logs
 
 from tests.strategies import MINIMAL, envelope
 from usageaudit.cloudevents import STRUCTURED_HEADERS
@@ -253,6 +254,23 @@ def test_catching_up_ends_where_nothing_is_assigned(
     counts = Consumer(stream, Ledger(store), Policies([PACK]), "test", threading.Event()).run_until_caught_up()
     stream.close()
     assert counts.consumed == 0
+
+
+def test_the_log_says_now_and_then_what_was_done(
+    store: Store, log: EmbeddedLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Summaries add up to what was recorded, and say what is left."""
+    monkeypatch.setattr(consume, "SUMMARY_SECONDS", 0.0)
+    _publish(log, 0, 25)
+    log.append(DEFAULT_TOPIC, [NewRecord(None, b"no event", STRUCTURED_HEADERS)])
+    with capture_logs() as lines:
+        _consume(store, tmp_path, records=10)
+    said = [line for line in lines if line["event"] == "summary"]
+    assert [sum(line[name] for line in said) for name in ("accepted", "duplicates", "rejected")] == [25, 0, 1]
+    assert sum(line["batches"] for line in said) == 3
+    assert {line["lag"] for line in said} >= {16, 6, 0}
+    assert all(line["partitions"] == 1 for line in said)
+    assert {line["log_level"] for line in said} == {"info"}
 
 
 def _consume_as(store: Store, folder: Path, group: str) -> None:
