@@ -265,8 +265,8 @@ def main(arguments: Sequence[str]) -> None:
     written: Any = FaultyStore(store, fault, fenced="fence" not in given.without)
     ledger = FaultyLedger(written, fault, given.without)
     consumer = Consumer(stream, ledger, policies, f"faults/{os.getpid()}", stop)
-    print("ready", flush=True)
     with stopping_on_signals(stop, policies.request_reload), collecting_between_batches():
+        print("ready", flush=True)  # to be told to stop, too
         counts = consumer.run_until_caught_up() if given.until_caught_up else consumer.run()
     stream.close()
     print(f"consumed {counts.consumed}", flush=True)

@@ -45,6 +45,7 @@ class Storm:
         while self._asleep:
             self._wake()
         for member in self._members:
+            wait_until("a member that has started", lambda: "ready" in member.said(), 120)  # noqa: B023
             assert member.end(120) == 0, member.said()
 
     def _join(self) -> None:
