@@ -36,13 +36,14 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="session")
-def replicated_database(cluster: Cluster) -> Iterator[str]:
-    """Yield the name of a database with every table and view on each replica: use streams of your own."""
-    with cluster.database() as name:
-        store = open_store(cluster.url(name))
-        migrate(store)
-        store.close()
-        yield name
+def replicated_database(cluster: Cluster) -> str:
+    """Return the name of a database with every table and view on each replica: use streams of your own."""
+    for replica in cluster.replicas:
+        replica.execute("CREATE DATABASE usageaudit")
+    store = open_store(cluster.url("usageaudit"))
+    migrate(store)
+    store.close()
+    return "usageaudit"
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.test_takeover import EVENTS_A_DAY, GRANULE, fill_and_look_up
 from tests.ledger_blocks import ledger_block
 from tests.ledger_rows import plain, reads
 from usageaudit.errors import Fenced
@@ -69,6 +70,15 @@ def test_the_tables_of_a_cluster_are_those_of_one_server(
     assert views == expected["views"]
     for what in ("indices", "projections", "keys"):
         assert found[what] == expected[what]
+
+
+def test_looking_up_events_reads_what_is_near_in_time_alone(connect: Connect, cluster: Cluster) -> None:
+    """Asking for a thousand events reads as many rows of a ledger of eighty days as of one of twenty."""
+    store = connect()
+    early = fill_and_look_up(store, cluster.replicas[0], first_day=0, days=20)
+    later = fill_and_look_up(store, cluster.replicas[0], first_day=20, days=60)
+    assert early < 20 * EVENTS_A_DAY / 4
+    assert later <= early + 2 * GRANULE
 
 
 def test_every_replica_has_every_table_and_view(cluster: Cluster, connect: Connect) -> None:

@@ -19,7 +19,6 @@ from tests.conformance.test_ledger import (  # noqa: F401  the ledger's suite, w
     test_each_takeover_raises_the_epoch_of_its_partition_alone,
     test_high_offsets_are_read_back,
     test_owners_that_take_over_at_once_get_different_epochs,
-    test_reading_back_gives_the_offsets_that_are_there,
     test_rejected_bytes_are_kept_and_read_once,
     test_the_end_near_an_offset_is_found_by_the_index,
 )

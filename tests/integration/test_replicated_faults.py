@@ -12,8 +12,10 @@ from tests.faults.harness import consumer, publish, wait_until
 from tests.faults.report import Line, append
 from tests.integration.test_takeover import HeldBlock, Owner
 from tests.ledger_blocks import ledger_block
-from tests.replicated import BUNDLE_HASH, DEADLINE_S, OFFSETS, RACES, differences, new_partition, take_over
+from tests.replicated import BUNDLE_HASH, DEADLINE_S, OFFSETS, RACES, differences, new_partition, rows_of, take_over
+from tests.servers.cluster import NAME
 from usageaudit.errors import OutcomeUnknown, StoreUnavailable
+from usageaudit.stores.address import open_store
 from usageaudit.stores.ledger import Ledger
 
 if TYPE_CHECKING:
@@ -98,6 +100,35 @@ def test_a_replica_that_answers_nothing_refuses_takeovers(connect: Connect, clus
             ledger.fence(partition, "new")
     finally:
         hangs.resume()
+    take_over(ledger, partition)
+    assert differences(connect, cluster, partition) == (0, 0)
+
+
+def test_a_replica_that_the_url_does_not_list_refuses_takeovers(
+    cluster: Cluster, replicated_database: str, connect: Connect
+) -> None:
+    """A replica that runs and is not a host of the URL can't be fenced either: the error says to list it."""
+    *listed, left_out = cluster.replicas
+    hosts = ",".join(f"127.0.0.1:{one.port}" for one in listed)
+    store = open_store(f"clickhouse://default@{hosts}/{replicated_database}?cluster={NAME}")
+    with pytest.raises(StoreUnavailable, match=f"replica {left_out.name} can't be reached.*list it in the store's URL"):
+        Ledger(store).fence(new_partition(), "owner")
+    store.close()
+
+
+def test_nothing_is_written_while_most_replicas_are_away(connect: Connect, cluster: Cluster) -> None:
+    """One of three is no quorum: the owner is told, and all is exact when the others are back."""
+    first, *others = cluster.replicas
+    partition, ledger = new_partition(), Ledger(connect(first))
+    epoch = _fence_and_record(ledger, partition, range(100))
+    for other in others:
+        other.kill()
+    try:
+        with pytest.raises((StoreUnavailable, OutcomeUnknown)):
+            ledger.record(ledger_block(range(100, 200)), partition, epoch, 2, bundle=BUNDLE_HASH)
+    finally:
+        for other in others:
+            other.start()
     take_over(ledger, partition)
     assert differences(connect, cluster, partition) == (0, 0)
 
@@ -197,19 +228,9 @@ def test_the_whole_consumer_is_exact_while_it_and_replicas_are_killed(
             process.wait(120)
     with consumer(tmp_path, stream, store, "--until-caught-up") as last:
         assert last.wait(180) == 0, last.log.read_text()[-3000:]
-    found = [_account(replica, replicated_database, topic) for replica in cluster.replicas]
+    found = [rows_of(replica, replicated_database, f"topic = '{topic}'") for replica in cluster.replicas]
     assert found == [(EVENTS, EVENTS, EVENTS)] * len(cluster.replicas)
     append(Line("replicas", "kill -9 of consumer and replica in turn", "", 2 * KILLS, EVENTS, 0, 0))
-
-
-def _account(replica: Replica, database: str, topic: str) -> tuple[int, int, int]:
-    """Return a replica's rows of a topic, distinct offsets among them, and accepted events."""
-    replica.execute(f"SYSTEM SYNC REPLICA {database}.ledger")
-    accepted = "uniqExactIf(event_source, event_id, status = 'accepted')"
-    ((rows, offsets, events),) = replica.execute(
-        f"SELECT count(), uniqExact(partition, offset), {accepted} FROM {database}.ledger WHERE topic = '{topic}'"
-    )
-    return rows, offsets, events
 
 
 def _report(fault: str, point: str, found: list[tuple[int, int]], events: int = len(OFFSETS)) -> None:

@@ -213,13 +213,13 @@ def test_races_between_owners_double_and_lose_nothing(connect: Connect) -> None:
 def test_looking_up_events_reads_what_is_near_in_time_alone(connect: Connect, clickhouse: ClickHouse) -> None:
     """Asking for a thousand events reads as many rows of a ledger of eight months as of one of two."""
     store = connect()
-    early = _fill_and_look_up(store, clickhouse, first_day=0, days=60)
-    later = _fill_and_look_up(store, clickhouse, first_day=60, days=180)
+    early = fill_and_look_up(store, clickhouse, first_day=0, days=60)
+    later = fill_and_look_up(store, clickhouse, first_day=60, days=180)
     assert early < 60 * EVENTS_A_DAY / 4
     assert later <= early + 2 * GRANULE
 
 
-def _fill_and_look_up(store: Store, server: ClickHouse, first_day: int, days: int) -> int:
+def fill_and_look_up(store: Store, server: ClickHouse, first_day: int, days: int) -> int:
     """Add days of events to the ledger, look a thousand of the first ones up, and return how many rows were read."""
     start = f"{START_US} + toInt64(86400000000 * ({first_day} + number / {EVENTS_A_DAY}))"
     store.execute(

@@ -93,10 +93,9 @@ class Cluster:
             raise
 
     def stop(self) -> None:
-        """Stop what runs."""
-        with ThreadPoolExecutor(len(self.replicas)) as pool:
-            list(pool.map(lambda one: one.stop(), self.replicas))
-        self.zookeeper.stop()
+        """End what runs, at once: nobody starts it again."""
+        for one in (*self.replicas, self.zookeeper):
+            one.kill()
 
     def __enter__(self) -> Self:
         self.start()

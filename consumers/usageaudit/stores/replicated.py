@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _SYNC = "SYSTEM SYNC REPLICA ledger LIGHTWEIGHT"
 _OF_LEDGER = "FROM system.replicas WHERE database = currentDatabase() AND table = 'ledger'"
 _NAME = f"SELECT replica_name {_OF_LEDGER}"
-_REGISTERED = f"SELECT arrayJoin(mapKeys(replica_is_active)) {_OF_LEDGER}"
+_REGISTERED = f"SELECT mapKeys(replica_is_active) {_OF_LEDGER}"
 # What a server has written to Keeper comes after what was there before: its next reads see that, too. Reads alone may
 # be answered by a member of a Keeper ensemble that lags.
 _SEE_THE_FENCE = """INSERT INTO fence (partition_key, stream, topic, partition, epoch, owner, taken_at)
@@ -97,7 +97,7 @@ class ReplicatedStore:
         Raises StoreUnavailable where a replica of the ledger, or a host of the URL while there is no ledger, can't be
         reached.
         """
-        registered = {str(name) for (name,) in self.execute(_REGISTERED).rows}
+        registered = self._registered()
         ended, failed = set[str](), list[str]()
         for replica in self._each:
             try:
@@ -112,7 +112,7 @@ class ReplicatedStore:
 
         What has been read back is then as safe as what a quorum has confirmed.
         """
-        most = len(self.execute(_REGISTERED).rows) // 2 + 1
+        most = len(self._registered()) // 2 + 1
         with self._reached() as current:
             current.execute(_SYNC)
         place = self._answering.index(current)
@@ -135,6 +135,14 @@ class ReplicatedStore:
         """Close the connections; the next call would open one again."""
         for replica in (*self._answering, *self._each):
             replica.close()
+
+    def _registered(self) -> set[str]:
+        """Return the names of the replicas of the ledger, whether or not they are there; none where it has no table."""
+        rows = self.execute(_REGISTERED).rows
+        names = {str(name) for (names,) in rows for name in names}
+        if rows and not names:
+            raise StoreUnavailable("Keeper does not say which replicas there are: is it running, and are most of it")
+        return names
 
     @contextmanager
     def _reached(self) -> Iterator[ClickHouseStore]:

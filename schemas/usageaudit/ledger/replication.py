@@ -29,7 +29,9 @@ _VIEW = re.compile(
 _FROM_LEDGER = re.compile(rf"\b(FROM|JOIN) {LEDGER.name}\b")
 _SETTINGS = re.compile(r"\bSETTINGS (?P<settings>[^()]*)\Z")
 _OWN_DEDUPLICATION = re.compile(r"\bnon_replicated_deduplication_window = 0\b")
-_NO_DEDUPLICATION = "replicated_deduplication_window = 0"
+# A replica that was killed while it held hardly any rows has, on its disk, mostly what Keeper does not know of. It puts
+# that aside and fetches the rest from the others; by default it would wait for an operator instead.
+_REPLICATED_SETTINGS = "replicated_max_ratio_of_wrong_parts = 1, replicated_deduplication_window = 0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +67,17 @@ def _table(found: re.Match[str], place: Place) -> tuple[str, ...]:
         return (f"{head}{columns}\n)\nENGINE = KeeperMap({path})\nPRIMARY KEY {FENCE_KEY}",)
     path = _text(f"/clickhouse/usageaudit/{place.database}/{{shard}}/{found['name']}")
     engine = f"Replicated{found['engine']}({path}, '{{replica}}')"
-    created = f"{head}{found['body']}\n)\nENGINE = {engine}\n{_undeduplicated(found['clauses'])}"
+    created = f"{head}{found['body']}\n)\nENGINE = {engine}\n{_with_settings(found['clauses'])}"
     return (created, _distributed("CREATE TABLE IF NOT EXISTS", place)) if found["name"] == LEDGER.name else (created,)
 
 
-def _undeduplicated(clauses: str) -> str:
+def _with_settings(clauses: str) -> str:
     """Return the clauses of a table with deduplication of blocks off: recovery reads back and writes again."""
     if _OWN_DEDUPLICATION.search(clauses):
-        return _OWN_DEDUPLICATION.sub(_NO_DEDUPLICATION, clauses)
+        return _OWN_DEDUPLICATION.sub(_REPLICATED_SETTINGS, clauses)
     if _SETTINGS.search(clauses):
-        return f"{clauses}, {_NO_DEDUPLICATION}"
-    return f"{clauses}\nSETTINGS {_NO_DEDUPLICATION}"
+        return f"{clauses}, {_REPLICATED_SETTINGS}"
+    return f"{clauses}\nSETTINGS {_REPLICATED_SETTINGS}"
 
 
 def _altered(found: re.Match[str], place: Place) -> tuple[str, ...]:
