@@ -194,7 +194,7 @@ def report(
             control=control,
             also=also,
             wrong=audit.wrong,
-            recovered_s=one.recovered(),
+            recovered_s=one.recovered() if victim != "publisher" else (),  # there nobody consumes until the end
         )
     )
 

@@ -42,8 +42,8 @@ def _change(folder: Path, number: int) -> None:
     write(folder, {"bundle.yaml": "name: faults", "policies/watched.yaml": watched})
 
 
-def _killed_after_change(one: Campaign, policies: Path, number: int, point: str, options: tuple[str, ...]) -> None:
-    """Let a consumer judge by the policies of now, change them, have it read them again, and be killed at a point."""
+def _killed_after_change(one: Campaign, policies: Path, point: str, options: tuple[str, ...]) -> None:
+    """Change the policies under a consumer again and again, and have it read them, until it is killed at a point."""
     with ExitStack() as stack:
         nth = "2" if point in AT_BUNDLE else str(one.chance.randint(1, 6))
         process = one.consumer(*BATCH, *options, "--policies", str(policies), "--at", point, "--nth", nth)
@@ -51,10 +51,10 @@ def _killed_after_change(one: Campaign, policies: Path, number: int, point: str,
         wait_until(
             "a partition", lambda: "taken over" in process.said() or process.exit_code is not None, STRIKE_SECONDS
         )
-        _change(policies, number)
         while process.exit_code is None:
+            _change(policies, one.chance.randrange(97))
             process.send(signal.SIGHUP)
-            time.sleep(0.2)  # until it is asked again to read its policies
+            time.sleep(0.5)  # until they change again
         assert process.wait(STRIKE_SECONDS) == SIGKILLED, process.said()
     one.faults.append(time.monotonic())
 
@@ -65,8 +65,8 @@ def _run(folder: Path, kafka: Kafka, clickhouse: ClickHouse, point: str, tries: 
         policies.mkdir()
         _change(policies, 0)
         with one.traffic("--broken", "37"):
-            for number in range(tries):
-                _killed_after_change(one, policies, number + 1, point, options)
+            for _ in range(tries):
+                _killed_after_change(one, policies, point, options)
         one.finish("--policies", str(policies), *options)
         audit = one.audit()
         wrong = _misjudged(one, clickhouse)
