@@ -177,7 +177,7 @@ def test_a_replica_that_lags_is_passed_over(connect: Connect, cluster: Cluster, 
         lagging.execute(f"SYSTEM START FETCHES {replicated_database}.ledger")
 
 
-def test_migrate_says_what_a_servers_configuration_lacks(clickhouse: ClickHouse) -> None:
+def test_migrate_names_a_cluster_that_is_not_there(clickhouse: ClickHouse) -> None:
     """A cluster that the server does not know is named, and those that it knows."""
     store = open_store(f"{clickhouse.url}?cluster=nowhere")
     with pytest.raises(ConfigurationError, match="knows no cluster nowhere: define it in <remote_servers>"):
@@ -185,14 +185,28 @@ def test_migrate_says_what_a_servers_configuration_lacks(clickhouse: ClickHouse)
     store.close()
 
 
-def test_migrate_says_where_keeper_map_is_not_configured(tmp_path: Path) -> None:
-    """Without keeper_map_path_prefix no table of epochs can be made, and the error says what to write where."""
+def test_migrate_says_what_a_servers_configuration_lacks(tmp_path: Path) -> None:
+    """Macros, one shard, keeper_map_path_prefix: the error says what to write, or what is not supported."""
     bare = Cluster(tmp_path, 1, keeper_map=False)
+    (server,) = bare.replicas
+    without_keeper_map = server.configuration
+    shard = f"<shard><replica><host>127.0.0.1</host><port>{server.port}</port></replica></shard>"
+    without_macros = re.sub(r"<macros>.*?</macros>", "", without_keeper_map, flags=re.DOTALL)
+    server.configuration = without_macros.replace("<audit>", f"<two>{shard}{shard}</two><audit>")
     with bare, bare.database() as database:
-        store = open_store(bare.url(database))
-        with pytest.raises(ConfigurationError, match="no <keeper_map_path_prefix> in its configuration"):
-            migrate(store)
-        store.close()
+        _refuses_to_migrate(bare.url(database).replace("=audit", "=two"), "two has 2 shards")
+        _refuses_to_migrate(bare.url(database), "has no macro replica and no macro shard: set <macros>")
+        server.kill()
+        server.configuration = without_keeper_map
+        server.start()
+        _refuses_to_migrate(bare.url(database), "no <keeper_map_path_prefix> in its configuration")
+
+
+def _refuses_to_migrate(url: str, why: str) -> None:
+    store = open_store(url)
+    with pytest.raises(ConfigurationError, match=why):
+        migrate(store)
+    store.close()
 
 
 def test_tables_of_a_cluster_and_of_one_server_are_not_taken_for_each_other(

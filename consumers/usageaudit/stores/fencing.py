@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
@@ -39,9 +40,11 @@ class Fence(Protocol):
 
     taken_over: str
 
+    @abstractmethod
     def parameters(self, partition: Partition, epoch: int) -> Parameters:
         """Return the parameters of `taken_over`."""
 
+    @abstractmethod
     def raise_epoch(self, partition: Partition, owner: str) -> int:
         """Write a higher epoch that is nobody else's and return it; `owner` is a name that nobody else has."""
 
