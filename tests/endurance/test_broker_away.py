@@ -57,7 +57,7 @@ def test_a_publisher_outlasts_a_broker_that_is_away(start_kafka: Callable[..., K
     state(test, "emit, longest", round(measured["longest"] * 1000, 1), "ms")
     state(test, "growth of the publisher's memory while it was away", round(growth / MIB, 1), "MiB", f"under {GROWTH}")
     state(test, "the same until all was shipped", round(shipping / MIB, 1), "MiB", f"under {GROWTH}")
-    state(test, "events in the spool when the broker came back", measured["spooled"], bound=f"nearly {EVENTS:,}")
+    state(test, "events in the spool when the broker came back", measured["spooled"])
     state(test, "size of the spool", round(measured["spool_bytes"] / MIB), "MiB")
     state(test, "size of the spool by event", round(measured["spool_bytes"] / measured["spooled"]), "bytes")
     state(test, "all shipped after the broker was back", round(measured["flush_seconds"], 1), "s")
