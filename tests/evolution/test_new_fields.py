@@ -92,6 +92,9 @@ def test_a_field_that_a_consumer_does_not_know_rejects_nothing(place: Place, lat
     assert _consume(place, THIS)["accepted"] == 1
     assert _unknown(place, THIS) == [FIELD]
     place.run(THIS, "migrate", "--check")
+    checks = {one["check"]: one for one in map(json.loads, place.run(THIS, "doctor", "--format=ndjson").splitlines())}
+    assert checks["migrations"]["status"] == "ok"
+    assert checks["migrations"]["found"].endswith("_project.sql")
     place.run(later_version, "verify")
 
 

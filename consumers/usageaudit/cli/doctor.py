@@ -199,7 +199,7 @@ def _store(settings: Settings) -> Iterator[Check]:
 
 
 def _opened_store(store: Store, where: str) -> Iterator[Check]:
-    from usageaudit.stores.migrate import pending
+    from usageaudit.stores.migrate import newer, pending
 
     before = time.time()
     ((engine, micros),) = store.execute("SELECT version(), toUnixTimestamp64Micro(now64(6))").rows
@@ -215,6 +215,9 @@ def _opened_store(store: Store, where: str) -> Iterator[Check]:
         yield Check(
             "migrations", "warn", f"pending: {names}", "`usageaudit migrate`; the consumer does it at its start"
         )
+    elif later := newer(store):
+        found = f"all applied, and by a later version {', '.join(later)}"
+        yield Check("migrations", "ok", found, "install that version here, too; this one goes on meanwhile")
     else:
         yield Check("migrations", "ok", "all applied")
 
