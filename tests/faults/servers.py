@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-DIES_SECONDS = 120
+DIES_SECONDS = 240
+STARTS_SECONDS = 300
 
 
 class ShimmedClickHouse(ClickHouse):
@@ -59,4 +60,4 @@ def start_again_once_dead(server: Server, shim: Shim) -> None:
     wait_until(f"{type(server).__name__} to be killed by its shim", lambda: is_gone(server), DIES_SECONDS)
     shim.disarm()
     server.kill()  # forgets the process that is gone
-    server.start()
+    server.start(STARTS_SECONDS)

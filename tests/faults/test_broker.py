@@ -11,7 +11,7 @@ import pytest
 from tests.conftest import running, skip
 from tests.faults import nursery, shim
 from tests.faults.campaign import CONTROL_TRIES, LONG, TRIES, Audit, Campaign, campaign, report, wait_until
-from tests.faults.servers import ShimmedKafka, is_gone, start_again_once_dead
+from tests.faults.servers import STARTS_SECONDS, ShimmedKafka, is_gone, start_again_once_dead
 from tests.faults.shim import Call, Moment
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _kill_at(one: Campaign, broker: ShimmedKafka, point: str, tries: int) -> Non
         if point == AT_RANDOM:
             time.sleep(one.chance.uniform(0.05, 1.0))  # how long the broker lives
             broker.kill()
-            broker.start()
+            broker.start(STARTS_SECONDS)
         else:
             path, moment = POINTS[point]
             broker.shim.arm(Call.WRITE, path.format(topic=one.name), 1 + number % 5, moment)
@@ -65,7 +65,7 @@ def _kill_at(one: Campaign, broker: ShimmedKafka, point: str, tries: int) -> Non
 
 def _wait_for_more(one: Campaign) -> None:
     """Wait until something was recorded since the last fault."""
-    wait_until("a batch after the fault", lambda: one.last_recorded() > one.faults[-1], 120)
+    wait_until("a batch after the fault", lambda: one.last_recorded() > one.faults[-1], 240)
 
 
 def _run(

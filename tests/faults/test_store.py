@@ -10,7 +10,7 @@ import pytest
 from tests.conftest import running, skip
 from tests.faults import shim
 from tests.faults.campaign import CONTROL_TRIES, LONG, TRIES, Audit, Campaign, campaign, report, wait_until
-from tests.faults.servers import ShimmedClickHouse, start_again_once_dead
+from tests.faults.servers import STARTS_SECONDS, ShimmedClickHouse, start_again_once_dead
 from tests.faults.shim import Call, Moment
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _kill_at_random(one: Campaign, store: ShimmedClickHouse, tries: int) -> None
         time.sleep(one.chance.uniform(0.05, 1.0))  # how long the store lives
         store.kill()
         one.faults.append(time.monotonic())
-        store.start()
+        store.start(STARTS_SECONDS)
         _wait_for_more(one)
 
 
@@ -97,7 +97,7 @@ def _note_death(one: Campaign, store: ShimmedClickHouse, *, recovers: bool = Tru
 
 
 def _wait_for_more(one: Campaign) -> None:
-    wait_until("a batch after the fault", lambda: one.last_recorded() > one.faults[-1], 120)
+    wait_until("a batch after the fault", lambda: one.last_recorded() > one.faults[-1], 240)
 
 
 def _run(
