@@ -259,6 +259,19 @@ def test_a_file_that_another_process_locks(spool: SpoolFile) -> None:
     spool.close()
 
 
+def test_a_file_of_somebody_else_is_not_adopted(tmp_path: Path) -> None:
+    """What others could have put into the folder is not shipped as events of this user: a link, another user's file."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    spool = new_spool(elsewhere, STREAM, MIN_BYTES)
+    spool.append([_record(b"forged")])
+    spool.close()
+    (tmp_path / "20260101T000000-00000000.sqlite3").symlink_to(spool.path)
+    assert list(adopted_spools(tmp_path, STREAM, MIN_BYTES)) == []
+    (adopted,) = adopted_spools(elsewhere, STREAM, MIN_BYTES)
+    adopted.close(keep=True)
+
+
 def test_a_lock_that_was_left_alone_is_removed(tmp_path: Path) -> None:
     """Of a spool whose owner was killed between removing the file and the lock nothing remains."""
     (tmp_path / "20260101T000000-00000000.lock").touch()

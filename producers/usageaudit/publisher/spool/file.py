@@ -205,9 +205,9 @@ class SpoolFile:
             if self.pending or self.refused or self._closed or _size(self.path) <= above:
                 return False
             self._disconnect()
-            self._remove()
-            self._start_over()
-            return True
+            if gone := self._remove():
+                self._start_over()
+            return gone
 
     def close(self, *, keep: bool = False) -> None:
         """Let go of the file; it is removed where nothing is left in it, unless it is to be kept as it is."""
@@ -216,10 +216,8 @@ class SpoolFile:
                 return
             self._closed = True
             self._disconnect()
-            empty = not (self.pending or self.refused or keep)
-            if empty:
-                self._remove()
-            self._lock.release(remove=empty)
+            gone = not (self.pending or self.refused or keep) and self._remove()
+            self._lock.release(remove=gone)
 
     @contextmanager
     def _reads(self) -> Iterator[sqlite3.Connection]:
@@ -255,9 +253,10 @@ class SpoolFile:
         if not self._broken:
             return
         with self._reading, self._writing:
-            reason, self._broken = self._broken, ""
+            reason = self._broken
             self._disconnect()
             kept = self._set_aside()
+            self._broken = ""
             count = self.pending + self.refused
             self.lost += count
             known = f"{count:,}" if count else "an unknown number of"
@@ -267,8 +266,12 @@ class SpoolFile:
     def _set_aside(self) -> str:
         name = f"{self.path.stem}-{time.time_ns():x}{DAMAGED_SUFFIX}"
         for part in parts(self.path)[:2]:
-            with suppress(FileNotFoundError):
+            try:
                 part.rename(self.path.with_name(name + part.name.removeprefix(self.path.name)))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise StreamUnavailable(f"{self._broken}; it can't be set aside: {error.strerror or error}") from error
         kept = self.path.with_name(name)
         return f", which are kept in {kept}" if kept.exists() else ""
 
@@ -289,9 +292,14 @@ class SpoolFile:
                 connection.close()
         self._writer = self._reader = None
 
-    def _remove(self) -> None:
-        for part in parts(self.path):
-            part.unlink(missing_ok=True)
+    def _remove(self) -> bool:
+        """Remove the file; tell whether that worked, as it does not in a folder that can't be written any more."""
+        try:
+            for part in parts(self.path):
+                part.unlink(missing_ok=True)
+        except OSError:
+            return False
+        return True
 
     def before_fork(self) -> None:
         """Close the file and keep everybody from it: a child has none of SQLite's locks and would believe it has."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
+import stat
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -87,7 +88,10 @@ def new_spool(folder: Path, stream: str, max_bytes: int) -> SpoolFile:
 
 
 def adopted_spools(folder: Path, stream: str | None, max_bytes: int) -> Iterator[SpoolFile]:
-    """Take over and yield the spools of a stream, None for any, whose owners are dead; the oldest first, unread."""
+    """Take over and yield the spools of a stream, None for any, whose owners are dead; the oldest first, unread.
+
+    Those of other users are left alone, other than by root.
+    """
     names = {path.stem for suffix in (SUFFIX, LOCK_SUFFIX) for path in folder.glob(f"*{suffix}")}
     for path in (folder / f"{name}{SUFFIX}" for name in sorted(names)):
         try:
@@ -96,12 +100,23 @@ def adopted_spools(folder: Path, stream: str | None, max_bytes: int) -> Iterator
             continue
         if lock is None:
             continue
-        if not path.exists():  # its owner finished with it, or was killed when it was about to
+        if not _is_ours(path):
+            lock.release(remove=False)
+        elif not path.exists():  # its owner finished with it, or was killed when it was about to
             lock.release(remove=True)
         elif stream is not None and stream_of(path) not in (stream, None):
             lock.release(remove=False)
         else:
             yield SpoolFile(lock, stream or "", max_bytes)
+
+
+def _is_ours(path: Path) -> bool:
+    """Tell whether a file may be shipped: what others put into the folder could hold events that nobody emitted."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return True
+    return stat.S_ISREG(found.st_mode) and os.geteuid() in (0, found.st_uid)
 
 
 @dataclass(frozen=True, slots=True)

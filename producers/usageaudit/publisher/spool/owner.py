@@ -36,7 +36,7 @@ class OwnerLock:
         Raises StreamUnavailable where the file can't be made or opened.
         """
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise StreamUnavailable(
                 f"spool {path.parent}: {error.strerror or error}; the folder has to lie on a local disk with space and "
@@ -56,7 +56,8 @@ class OwnerLock:
     def release(self, *, remove: bool) -> None:
         """Let go of the lock, and remove its file where the spool is no more."""
         if remove:
-            self.path.unlink(missing_ok=True)
+            with suppress(OSError):  # it is no more than litter, which the next one removes
+                self.path.unlink(missing_ok=True)
         self.forget()
 
     def forget(self) -> None:

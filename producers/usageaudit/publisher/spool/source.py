@@ -35,7 +35,8 @@ class SpoolSource:
         self._own: SpoolFile | None = None
         self._adopted: list[SpoolFile] = []
         self._forked: list[SpoolFile] = []
-        self._turn = 0
+        self._turn = self._appends = 0
+        self._forking = False
         self._current: SpoolFile | None = None
         self._adopt_at = 0.0
         self._closed = self._released = False
@@ -75,6 +76,7 @@ class SpoolSource:
                 self._own = new_spool(self._folder, self._stream or "", self._max_bytes)
         self._own.append(records)
         with self._changed:
+            self._appends += 1
             self._changed.notify_all()
 
     def take(self, records: int, size: int, linger: float) -> list[Item]:
@@ -82,14 +84,15 @@ class SpoolSource:
         while True:
             if time.monotonic() >= self._adopt_at and not self._closed:
                 self.adopt()
-            group = self._next_group(records, size)
-            if group:
+            seen = self._appends
+            if group := self._next_group(records, size):
                 return group
             with self._changed:
                 pending = self.pending
                 if self._closed and not pending:
                     break
-                self._changed.wait(RETRY_SECONDS if pending else ADOPT_SECONDS)  # one that waits can't be read now
+                if seen == self._appends:
+                    self._changed.wait(RETRY_SECONDS if pending else ADOPT_SECONDS)  # what is there can't be read now
         self.release()
         return []
 
@@ -131,8 +134,12 @@ class SpoolSource:
     def adopt(self, *, refused: bool = False) -> None:
         """Take over the spools of dead owners that hold something; what the broker had `refused` is tried again."""
         self._adopt_at = time.monotonic() + ADOPT_SECONDS
+        found: list[SpoolFile] = []
         with self._changed:  # a fork has to know of every lock and file
-            found = list(adopted_spools(self._folder, self._stream, self._max_bytes))
+            try:
+                found += adopted_spools(self._folder, self._stream, self._max_bytes)
+            except OSError as error:
+                self._complaints.add("spools of other processes not adopted", str(error))
             self._adopted += found
         for spool in found:
             keep = False
@@ -169,6 +176,7 @@ class SpoolSource:
 
     def _before_fork(self) -> None:
         self._changed.acquire()
+        self._forking = True
         self._forked = self.spools
         for spool in self._forked:
             spool.before_fork()
@@ -176,12 +184,17 @@ class SpoolSource:
     def _after_fork(self) -> None:
         for spool in self._forked:
             spool.after_fork()
-        self._changed.release()
+        self._unlock()
 
     def _in_child(self) -> None:
         for spool in self._forked:
             spool.in_child()
-        self._changed.release()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._forking:  # one that was made while another thread forked had no `_before_fork`
+            self._forking, self._forked = False, []
+            self._changed.release()
 
 
 class SpoolOutlet:
