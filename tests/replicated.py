@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 Connect = Callable[..., Replicated]
 """Opens one more store, which speaks to the replica that it is given first."""
 
-RACES = int(os.environ.get("USAGEAUDIT_TEST_REPLICATED_RACES", "10"))
+_USUAL = "150" if os.environ.get("USAGEAUDIT_TEST_FAULTS") == "long" else "10"
+RACES = int(os.environ.get("USAGEAUDIT_TEST_REPLICATED_RACES", _USUAL))
+"""Races between owners; what else is repeated goes by it."""
 BUNDLE_HASH = "b" * 64
 OFFSETS = range(200)
 DEADLINE_S = 60

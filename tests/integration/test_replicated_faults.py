@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from tests.servers.kafka import Kafka
     from usageaudit.streams.port import Partition
 
-TRIES = max(1, RACES // 10)
+TRIES = max(1, RACES // 7)
 KILLS = max(3, RACES // 5)
 EVENTS = 1_000 * KILLS
 POINTS = ("after poll", "in the middle of an insert", "after insert", "before acknowledge", "after fence")
 
-pytestmark = [pytest.mark.clickhouse, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.clickhouse, pytest.mark.timeout(600 + 20 * RACES)]
 
 
 def _fence_and_record(ledger: Ledger, partition: Partition, offsets: range = OFFSETS) -> int:

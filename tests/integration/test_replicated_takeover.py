@@ -2,7 +2,7 @@
 
 Each protection has its control: without the epoch, without KILL QUERY on the old owner's replica, without waiting for
 the new owner's replica to catch up, the same course doubles rows. USAGEAUDIT_TEST_REPLICATED_RACES sets the number of
-races, and the controls' is a tenth of it.
+races, 150 in the long form (USAGEAUDIT_TEST_FAULTS=long), and the controls' is a tenth of it.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ CONTROLS = max(2, RACES // 10)
 BATCH = 50
 TAKEN_OVER, BETWEEN = "taken over while the old owner writes through another replica", "between replicas"
 
-pytestmark = pytest.mark.clickhouse
+pytestmark = [pytest.mark.clickhouse, pytest.mark.timeout(600 + 20 * RACES)]
 
 
 def _report(tries: int, differences: Sequence[tuple[int, int]], point: str = BETWEEN, control: str = "") -> None:
