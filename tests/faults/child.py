@@ -65,7 +65,7 @@ POINTS = (*RECOVERING, *WORKING, *AT_REJECTED, *AT_BUNDLE)
 PROTECTIONS = {
     "fence": "neither epoch nor KILL: an old owner's insert lands",
     "reading back": "the committed offset is trusted, the ledger is not asked",
-    "record first": "offsets are committed as soon as they are polled, and trusted",
+    "recording first": "offsets are committed as soon as they are polled, and trusted",
     "look-up": "the ledger is not asked which events it has accepted",
     "clock-free recovery": "only what was recorded in the last minutes, by the clock, is read back",
     "gap findings": "what retention took is skipped in silence",
@@ -90,7 +90,7 @@ class FaultyLedger(Ledger):
 
     def end(self, partition: Partition, near: int | None = None) -> int | None:
         """Say where the ledger ends; the control that commits first must not be healed by the ledger's end."""
-        if "record first" in self._without and near is not None:
+        if "recording first" in self._without and near is not None:
             return near + 1
         return super().end(partition, near)
 
@@ -260,7 +260,7 @@ def main(arguments: Sequence[str]) -> None:
     store = open_store(given.store)
     migrate(store)
     opened = open_stream(given.stream, limits=BatchLimits(records=given.records))
-    stream: Any = FaultyStream(opened, fault, hasty="record first" in given.without)
+    stream: Any = FaultyStream(opened, fault, hasty="recording first" in given.without)
     policies = Policies([given.policies]) if given.policies else POLICIES
     written: Any = FaultyStore(store, fault, fenced="fence" not in given.without)
     ledger = FaultyLedger(written, fault, given.without)

@@ -102,4 +102,4 @@ def test_control_without_recording_first(
     points: Sequence[str], quick_kafka: Kafka, clickhouse: ClickHouse, tmp_path: Path
 ) -> None:
     """Negative control: a consumer that commits before it records loses what it held when it was killed."""
-    assert _run(tmp_path, quick_kafka, clickhouse, points, CONTROL_TRIES, "record first").lost > 0
+    assert _run(tmp_path, quick_kafka, clickhouse, points, CONTROL_TRIES, "recording first").lost > 0

@@ -155,4 +155,4 @@ def test_control_without_recording_first(
     point: str, quick_kafka: Kafka, store: ShimmedClickHouse, tmp_path: Path
 ) -> None:
     """Negative control: a batch that did not land is gone for who has committed it before."""
-    assert _run(tmp_path, quick_kafka, store, [point], CONTROL_TRIES, "record first").lost > 0
+    assert _run(tmp_path, quick_kafka, store, [point], CONTROL_TRIES, "recording first").lost > 0
