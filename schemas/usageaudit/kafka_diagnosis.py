@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from usageaudit.stream_url import KafkaStreamAddress
 
 MOST_LINES = 50
+REFUSALS = 4
+"""After so many refusals by each server a client that is told to gives up: a broker that starts may refuse at first."""
 _FAILED = re.compile(r" failed: |: Connection lost: |Invalid frame length")
+_TIMED_OUT = re.compile(r"KafkaTimeoutError|RequestTimedOutError")
 _LOGGER = "kafka"
 _REFUSED_LOGIN = "the broker refused the login: wrong username or password, or no such user for {mechanism}"
 _NO_TLS = "this port does not speak TLS: without TLS it is security={without_tls}, or take the port for TLS"
@@ -37,7 +40,7 @@ _BAD_CERTIFICATE = (
 _LOGIN_FAILED = "the broker hangs up during the login: wrong username or password, or a port without logins"
 _NO_LOGIN = "the broker hangs up: this port wants a login (security={with_login}) or another kind of security"
 
-_CAUSES: tuple[tuple[str, str], ...] = (
+_REFUSALS: tuple[tuple[str, str], ...] = (
     (r"SaslAuthenticationFailed", _REFUSED_LOGIN),
     (r"UnsupportedSaslMechanism", "the broker offers no {mechanism} at this port: choose another sasl_mechanism="),
     (r"IllegalSaslState", "this port takes no login: use security={without_login}, or the port for logins"),
@@ -48,6 +51,9 @@ _CAUSES: tuple[tuple[str, str], ...] = (
     (r"Invalid frame length", "this port speaks TLS: use security={with_tls}, or the port without TLS"),
     (r"UNEXPECTED_EOF|WRONG_VERSION|RECORD_LAYER|Handshake failed: .*reset by peer", _NO_TLS),
     (r"NO_SHARED_CIPHER|HANDSHAKE_FAILURE|UNSUPPORTED_PROTOCOL|PROTOCOL_VERSION", "no version of TLS is known to both"),
+)
+_CAUSES: tuple[tuple[str, str], ...] = (
+    *_REFUSALS,
     (r"DNS Resolution", "the host's name is not known here: is it spelled right"),
     (r"ECONNREFUSED|[Cc]onnection refused", "nothing answers there: is it running, is this its port"),
 )
@@ -65,7 +71,7 @@ class Causes(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Keep a line that says why something failed; a time-out is no reason."""
         line = record.getMessage()
-        if _FAILED.search(line) and "KafkaTimeoutError" not in line:
+        if _FAILED.search(line) and not _TIMED_OUT.search(line):
             self._lines.append(line)
 
     def listen(self) -> None:
@@ -110,7 +116,16 @@ def unreachable(address: KafkaStreamAddress, lines: Sequence[str], seconds: floa
         )
     )
     said = f" ({_inner(line)[:300]})" if line else ""
-    return f"no connection to {address} with security={address.security} within {seconds:.0f} s{hint}{said}"
+    within = "" if is_hopeless(address, lines) else f" within {seconds:.0f} s"
+    return f"no connection to {address} with security={address.security}{within}{hint}{said}"
+
+
+def is_hopeless(address: KafkaStreamAddress, lines: Sequence[str]) -> bool:
+    """Tell whether every server has refused often enough what waiting does not change: a login, a certificate, TLS."""
+    attempts = [line for line in lines if line.startswith("Bootstrap connection")]
+    patterns = [pattern for pattern, _ in _REFUSALS] + [_CERTIFICATE]
+    refused = [line for line in attempts if any(re.search(pattern, line) for pattern in patterns)]
+    return len(refused) == len(attempts) and len(refused) >= REFUSALS * len(address.servers)
 
 
 def likely_cause(address: KafkaStreamAddress, lines: Sequence[str]) -> tuple[str, str] | None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import kafka
 from kafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from kafka.consumer.fetcher import Fetcher
-from kafka.errors import CorruptRecordError, KafkaConnectionError
+from kafka.errors import CorruptRecordError, KafkaConnectionError, KafkaTimeoutError
 from kafka.net.compat import KafkaNetClient
 from kafka.net.manager import KafkaConnectionManager
 from kafka.net.selector import NetworkSelector
@@ -30,7 +30,7 @@ from kafka.record.default_records import DefaultRecordBatch
 from usageaudit.streams.port import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 WRITTEN_FOR = "3.0."
 RECEIVE_BYTES = 256 * 1024
@@ -61,6 +61,8 @@ class Clients:
     """Makes a consumer's network client and remembers it, since it knows the metadata of the cluster."""
 
     client: Any = None
+    hopeless: Callable[[], bool] = staticmethod(lambda: False)
+    """Asked before each attempt to connect to the first broker; the client gives up when it says so."""
 
     def close(self) -> None:
         """Close the client, where its owner failed to be made."""
@@ -71,14 +73,23 @@ class Clients:
         """Return a new client, as a consumer's setting `kafka_client` wants it."""
         if fits():
             net = NetworkSelector(**settings)
-            self.client = KafkaNetClient(net=net, manager=_Connections(net, **settings))
+            self.client = KafkaNetClient(net=net, manager=_Connections(net, self, settings))
         else:
             self.client = KafkaNetClient(**settings)
         return self.client
 
 
 class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # kafka-python has no types
-    """Connections that take 256 kB from a socket at once instead of 4."""
+    """Connections that take 256 kB from a socket at once instead of 4, and are not tried for ever in vain."""
+
+    def __init__(self, net: Any, owner: Clients, settings: dict[str, Any]) -> None:
+        super().__init__(net, **settings)
+        self._owner = owner
+
+    def get_connection(self, node_id: Any, **options: Any) -> Any:
+        if self._owner.hopeless():
+            raise KafkaTimeoutError("the same refusal again and again")
+        return super().get_connection(node_id, **options)
 
     async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
         transport = await super()._build_transport(node, timeout_at=timeout_at)

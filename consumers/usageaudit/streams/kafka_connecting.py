@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from kafka.errors import KafkaError, KafkaTimeoutError
 
 from usageaudit.errors import ConfigurationError, StreamUnavailable
-from usageaudit.kafka_diagnosis import listening, require_usable_files, unreachable
+from usageaudit.kafka_diagnosis import is_hopeless, listening, require_usable_files, unreachable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,10 +26,12 @@ CONNECT_SECONDS = 12.0
 def connecting(address: KafkaStreamAddress, clients: Clients) -> Iterator[None]:
     """Turn what a client raises when it can't connect into an error that says why, and close what it leaves open.
 
-    Raises StreamUnavailable, and ConfigurationError for files of the URL that can't be used.
+    A login or a certificate that is refused again and again is given up early. Raises StreamUnavailable, and
+    ConfigurationError for files of the URL that can't be used.
     """
     require_usable_files(address)
     with listening() as causes:
+        clients.hopeless = lambda: is_hopeless(address, causes.lines)
         try:
             yield
         except KafkaTimeoutError:
@@ -38,3 +40,5 @@ def connecting(address: KafkaStreamAddress, clients: Clients) -> Iterator[None]:
         except (KafkaError, OSError) as error:
             clients.close()
             raise ConfigurationError(f"{address}: {error}") from error
+        finally:
+            clients.hopeless = lambda: False

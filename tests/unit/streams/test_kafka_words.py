@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from usageaudit.errors import ConfigurationError
-from usageaudit.kafka_diagnosis import Causes, likely_cause, listening, require_usable_files, unreachable
+from usageaudit.kafka_diagnosis import (
+    REFUSALS,
+    Causes,
+    is_hopeless,
+    likely_cause,
+    listening,
+    require_usable_files,
+    unreachable,
+)
 from usageaudit.stream_url import KafkaStreamAddress
 from usageaudit.streams.topic_checks import TopicState, check_topic
 
@@ -52,6 +60,18 @@ def test_the_most_telling_line_counts(lines: tuple[str, ...]) -> None:
     assert "the broker refused the login: wrong username or password" in said
     assert "backoff" not in said
     assert "a-secret" not in said
+
+
+def test_only_what_all_servers_refuse_again_and_again_is_hopeless() -> None:
+    """Some refusals of each server, and nothing else, are the end; one failure of another kind may pass."""
+    two = replace(ADDRESS, servers=("a:9093", "b:9093"))
+    assert not is_hopeless(ADDRESS, [])
+    assert not is_hopeless(ADDRESS, [TELLING] * (REFUSALS - 1))
+    assert is_hopeless(ADDRESS, [TELLING] * REFUSALS)
+    assert not is_hopeless(two, [TELLING] * REFUSALS)
+    assert is_hopeless(two, [TELLING] * REFUSALS * 2)
+    other = "Bootstrap connection to bootstrap-0 failed: KafkaConnectionError: 111 ECONNREFUSED (backoff 0.1 secs)"
+    assert not is_hopeless(ADDRESS, [TELLING] * REFUSALS + [other])
 
 
 def test_an_unknown_cause_is_quoted() -> None:
