@@ -199,7 +199,7 @@ def report(
     )
 
 
-def wait_until(what: str, condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_until(what: str, condition: Callable[[], bool], seconds: float = 240) -> None:
     """Wait for a condition; fail with what was waited for."""
     until = time.monotonic() + seconds
     while not condition():
