@@ -31,14 +31,11 @@ SELECT concat('replica/', getMacro('replica')), '', '', 0, 0, '', now64(3, 'UTC'
 
 SETTINGS: Mapping[str, int | float | str] = {
     "insert_deduplicate": 0,
-    # Most of those that are registered, whether or not they are there now.
-    "insert_quorum": "auto",
-    # Several partitions are written at once; quorums one after another would refuse all but one of them.
-    "insert_quorum_parallel": 1,
-    # In milliseconds. KILL waits as long for an insert that waits for its quorum, and our own patience is longer.
-    "insert_quorum_timeout": 10_000,
+    # Where the replica that alone has a block dies, the others may declare its quorum failed and go on without it, and it
+    # comes back with that replica. Instead most have a block when they have caught up after the insert.
+    "insert_quorum": 0,
     # In seconds: how long a replica may take to catch up.
-    "receive_timeout": 30,
+    "receive_timeout": 10,
     "distributed_ddl_task_timeout": 40,
     "distributed_ddl_output_mode": "throw",
     # A change of a replicated table is over when every replica has made it.
@@ -90,6 +87,10 @@ class ReplicatedStore:
         """Write a block as one data part on one replica, and wait until most have it; see the port."""
         with self._reached() as replica:
             replica.insert(insert)
+        try:
+            self._most_catch_up(replica)
+        except StoreUnavailable as error:
+            raise OutcomeUnknown(f"insert {insert.query_id}: one replica has it: {error}; read back") from None
 
     def kill(self, query_id_prefix: str) -> None:
         """End the statements whose id starts so, on every replica.
@@ -112,9 +113,13 @@ class ReplicatedStore:
 
         What has been read back is then as safe as what a quorum has confirmed.
         """
-        most = len(self._registered()) // 2 + 1
         with self._reached() as current:
             current.execute(_SYNC)
+        self._most_catch_up(current)
+
+    def _most_catch_up(self, current: ClickHouseStore) -> None:
+        """Wait until most replicas have what the current one has."""
+        most = len(self._registered()) // 2 + 1
         place = self._answering.index(current)
         synced, failed = 1, list[str]()
         for replica in (*self._each[:place], *self._each[place + 1 :]):
