@@ -31,8 +31,8 @@ SELECT concat('replica/', getMacro('replica')), '', '', 0, 0, '', now64(3, 'UTC'
 
 SETTINGS: Mapping[str, int | float | str] = {
     "insert_deduplicate": 0,
-    # Where the replica that alone has a block dies, the others may declare its quorum failed and go on without it, and it
-    # comes back with that replica. Instead most have a block when they have caught up after the insert.
+    # Where the replica that alone has a block dies, the others may declare its quorum failed and go on without it, and
+    # it comes back with that replica. Instead most have a block when they have caught up after the insert.
     "insert_quorum": 0,
     # In seconds: how long a replica may take to catch up.
     "receive_timeout": 10,
