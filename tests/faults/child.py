@@ -119,10 +119,10 @@ class FaultyLedger(Ledger):
         self._fault.at("before look-up")
         return set() if "look-up" in self._without else super().accepted(keys)
 
-    def keep_rejected(self, partition: Partition, payloads: Any) -> None:
+    def keep_rejected(self, partition: Partition, records: Any) -> None:
         """Keep what was rejected."""
         self._fault.at("before keeping rejected")
-        super().keep_rejected(partition, payloads)
+        super().keep_rejected(partition, records)
         self._fault.at("after keeping rejected")
 
     def keep_bundle(self, bundle: Any, loaded_by: str) -> None:

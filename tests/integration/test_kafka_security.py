@@ -29,7 +29,7 @@ from usageaudit.streams.opening import open_stream
 from usageaudit.streams.port import BatchLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from usageaudit.publisher.port import Unsent
@@ -41,7 +41,7 @@ GROUP = "usageaudit"
 PATIENCE = 20.0
 IMPATIENCE = 3.0
 SECRETS = ("right-secret", "wrong-secret", "key-secret")
-USERS = dict.fromkeys(("audit", "publisher", "writer", "no-group", "nobody"), "right-secret")
+USERS: Mapping[str, str] = dict.fromkeys(("audit", "publisher", "writer", "no-group", "nobody"), "right-secret")
 RECORD = NewRecord(b"key", b"value")
 
 

@@ -86,10 +86,10 @@ class _Connections(KafkaConnectionManager):  # type: ignore[misc]  # kafka-pytho
         super().__init__(net, **settings)
         self._owner = owner
 
-    def get_connection(self, node_id: Any, **options: Any) -> Any:
+    def get_connection(self, node_id: Any, *arguments: Any, **options: Any) -> Any:
         if self._owner.hopeless():
             raise KafkaTimeoutError("the same refusal again and again")
-        return super().get_connection(node_id, **options)
+        return super().get_connection(node_id, *arguments, **options)
 
     async def _build_transport(self, node: Any, timeout_at: float | None = None) -> Any:
         transport = await super()._build_transport(node, timeout_at=timeout_at)
