@@ -32,8 +32,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 KINDS = 500
 NO_SPOOL = "none"
-SPOOL_BYTES = 4 * 1024**3
-"""Room for the outage; ten minutes of a thousand events a second fill a little more than the default of 1 GiB."""
 
 
 class Emitter:
@@ -111,7 +109,7 @@ def main(arguments: Sequence[str]) -> None:
     spool = None if given.spool == NO_SPOOL else given.spool
     events = cycle([data for _, data in islice(iter(Services(Random(3)).event, None), KINDS)])
     warm, took = _times(given.warm), _times(given.events)
-    publisher = Publisher(given.stream, source="//tests/emitting", spool=spool, max_spool_bytes=SPOOL_BYTES)
+    publisher = Publisher(given.stream, source="//tests/emitting", spool=spool)
     _emit(publisher, 0, given.rate, events, warm)
     print("warm", flush=True)
     sys.stdin.readline()

@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 EXIT_SECONDS = 5.0
 MAX_QUEUED = 10_000
 MAX_QUEUED_BYTES = 64 * 1024 * 1024
-MAX_SPOOL_BYTES = 1024 * 1024 * 1024
+MAX_SPOOL_BYTES = 2 * 1024 * 1024 * 1024
+"""A little more than ten minutes of a thousand events of 1.5 kB a second take."""
 MIN_SPOOL_BYTES = 4 * 1024 * 1024
 LINGER_SECONDS = 0.02
 ROOM_SECONDS = 0.01
