@@ -60,11 +60,11 @@ class Case:
             connection.executemany('DELETE FROM records WHERE "offset" = ?', [(one,) for one in offsets])
         self.log = EmbeddedLog.open(self.folder)
 
-    def verify(self, wait: float = 0.0) -> Completeness:
+    def verify(self, wait: float = 0.0, window: int | None = None) -> Completeness:
         """Verify, without waiting."""
         looked_at = inspect(f"embedded:{self.folder}")
         try:
-            return verify(self.store, looked_at, wait)
+            return verify(self.store, looked_at, wait, window)
         finally:
             looked_at.close()
 
@@ -255,3 +255,33 @@ def test_what_stays_wrong_is_a_finding_once(case: Case) -> None:
     case.verify()
     again = "SELECT count() FROM findings_log WHERE group_key = 'conflicting_duplicate'"
     assert case.store.execute(again).rows == [(1,)]
+
+
+def test_what_grows_is_one_finding_and_each_hole_is_its_own(case: Case) -> None:
+    """More copies, a record further beyond the stream's end or a hole half forgotten are no new findings; a hole is."""
+    found = "SELECT group_key, count() FROM findings_log GROUP BY group_key ORDER BY group_key"
+    case.record(*(set(range(RECORDS + 2)) - {2, 3, 6}))
+    case.record(0, event_id="'copy'")
+    case.verify()
+    known = [("missing_records", 2), ("repeated_offsets", 1), ("stream_ends_before_ledger", 1)]
+    assert case.store.execute(found).rows == known
+    case.record(1, RECORDS + 2, event_id="concat('more', toString(number))")
+    case.log.trim("usage-events", 0, 3)
+    case.verify()
+    assert case.store.execute(found).rows == known
+    case.log.append("usage-events", [NewRecord(None, b"x") for _ in range(8)])
+    case.record(RECORDS + 7, event_id="'far'")
+    case.verify()
+    assert case.store.execute(found).rows == [("missing_records", 3), *known[1:]]
+
+
+def test_what_was_dropped_is_a_problem_while_it_is_news(case: Case) -> None:
+    """A report of drops is a problem within the window, counted from when it was recorded, and a finding for ever."""
+    case.record(*range(RECORDS))
+    columns = "finding_id, kind, group_key, message, created"
+    for name, age in (("old", 7200), ("new", 60)):
+        values = f"'{name}', 'dropped_events', '{name}', 'said', now64(3) - {age}"
+        case.store.execute(f"INSERT INTO findings_log ({columns}) SELECT {values}")
+    assert [one.where for one in case.verify().problems] == ["new", "old"]
+    assert [one.where for one in case.verify(window=3600).problems] == ["new"]
+    assert list(case.verify(window=10).problems) == []

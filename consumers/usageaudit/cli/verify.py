@@ -39,9 +39,13 @@ def verify(
         float, typer.Option(min=0, metavar="SECONDS", help="Longest wait for a running consumer to catch up.")
     ] = 5.0,
     window: Annotated[
-        str, typer.Option(metavar="DURATION", help="How long before the newest row rows are judged again.")
+        str,
+        typer.Option(
+            metavar="DURATION",
+            help="How far back rows are judged again, and reports of dropped events count.",
+        ),
     ] = "24h",
-    whole: Annotated[bool, typer.Option("--all", help="Judge every row again, however old.")] = False,
+    whole: Annotated[bool, typer.Option("--all", help="The same of everything, however old.")] = False,
     verdicts: Annotated[bool, typer.Option("--verdicts/--no-verdicts", help="Judge rows again, or not at all.")] = True,
     stream: StreamOption = None,
     store: StoreOption = None,
@@ -65,7 +69,7 @@ def verify(
     looked_at = inspect(settings.stream)
     try:
         with reading(settings) as opened, explaining_missing_tables(opened):
-            found = check(opened, looked_at, wait)
+            found = check(opened, looked_at, wait, seconds)
             if verdicts:
                 with progress("rows judged again") as advance:
                     again = check_verdicts(opened, seconds, advance)

@@ -66,8 +66,8 @@ def _keep(store: Store, findings: Sequence[Finding]) -> str | None:
 
 
 def _lasting(one: Problem, severity: str, now: dt.datetime) -> Finding:
-    # Of an event it is the same problem however many copies there are by now.
-    place = [one.kind, *one.event] if one.event else [one.kind, one.stream, one.where, one.message]
+    # It is the same problem however many copies or offsets there are by now, which the message says.
+    place = [one.kind, *one.event] if one.event else [one.kind, one.stream, one.where, one.offsets]
     return Finding(
         finding_id=hashlib.sha256("\0".join(["integrity", *place]).encode()).hexdigest()[:32],
         kind="integrity",

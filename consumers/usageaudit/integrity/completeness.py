@@ -41,12 +41,13 @@ _RETRY_SECONDS = 0.2
 _LOOK_AT = 1000
 
 
-def verify(store: Store, stream: Inspection, wait: float = 0.0) -> Completeness:
+def verify(store: Store, stream: Inspection, wait: float = 0.0, window: int | None = None) -> Completeness:
     """Compare the ledger with the stream.
 
     A running consumer may be a moment behind: where rows are lacking at the end of a partition they are waited for, for
     so many seconds, up to the end that the stream had at the beginning. What no waiting can mend is appended to the
-    findings, too, where the store may be written. Raises StoreUnavailable, StreamUnavailable.
+    findings, too, where the store may be written. What publishers report to have dropped is a problem where the report
+    was recorded in the last `window` seconds, or ever. Raises StoreUnavailable, StreamUnavailable.
     """
     bounds = stream.bounds()
     until = time.monotonic() + wait
@@ -70,7 +71,7 @@ def verify(store: Store, stream: Inspection, wait: float = 0.0) -> Completeness:
         notes += holes.notes
     accepted = sum(one.accepted for one in reports)
     problems += [*_publisher_gaps(store), *_twice(store, accepted)]
-    reported = dropped_by_publishers(store)  # findings already
+    reported = dropped_by_publishers(store, window)  # findings already
     if refused := keep_problems(store, problems):
         notes.append(Problem("findings_not_kept", "findings", f"what is wrong was not added to them: {refused}"))
     return Completeness(explained, [*problems, *reported], notes)

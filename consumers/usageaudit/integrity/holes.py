@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from usageaudit.integrity.report import Problem
@@ -65,6 +65,8 @@ def explain_holes(
                 gone.append((first, last if begin is None else min(last, begin - 1)))
             start = last + 1 if begin is None else min(max(first, begin), last + 1)
             problem = _lacking(report, start, last, stream) if start <= last else None
+            # The hole and not what the stream still has of it, which is less with every day.
+            problem = replace(problem, offsets=f"{first}-{last}") if problem else None
             found.explained += 0 if problem else last + 1 - start
         if problem is not None and len(found.problems) < MOST_NAMED:
             found.problems.append(problem)
@@ -72,7 +74,7 @@ def explain_holes(
             unnamed += last + 1 - first
     if unnamed:
         text = f"{unnamed:,} offsets more are not recorded; these are the first {MOST_NAMED:,} places"
-        found.problems.append(Problem("missing_records", report.name, text))
+        found.problems.append(Problem("missing_records", report.name, text, offsets="more"))
     found.notes += _no_longer_known(report, gone)
     return found
 

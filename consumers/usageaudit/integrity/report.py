@@ -33,7 +33,8 @@ Kind = Literal[
 class Problem:
     """Something that is not as it should be: what kind, where, and what it means or what to do.
 
-    `stream` is the identity of the stream that it is about, `event` source and id of the event, where it is about one.
+    `stream` is the identity of the stream that it is about, `event` source and id of the event, where it is about one,
+    `offsets` the range that it is about, where there may be several of a kind in one partition.
     """
 
     kind: Kind
@@ -41,6 +42,7 @@ class Problem:
     message: str
     stream: str = ""
     event: tuple[str, str] | None = None
+    offsets: str = ""
 
 
 @dataclass(frozen=True, slots=True)
