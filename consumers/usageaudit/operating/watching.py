@@ -7,14 +7,15 @@ the present look has taken.
 from __future__ import annotations
 
 import shutil
+import sqlite3
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import structlog
 
-from usageaudit.errors import ConfigurationError, QueryError, Unavailable
+from usageaudit.errors import ConfigurationError, QueryError, Unavailable, UsageAuditError
 from usageaudit.publisher.spool.folder import statuses
 from usageaudit.stores.migrate import pending
 
@@ -84,15 +85,26 @@ class Watch:
         return self._seen
 
     def reachable(self) -> bool:
-        """Tell whether the store answered when it was last asked, and is not late now."""
+        """Tell whether the store answered when it was last asked, is not late now, and somebody is there to ask it."""
         asked = self._asked
+        if self._thread is None or not self._thread.is_alive():
+            return False
         return self._seen.reachable and (asked is None or time.monotonic() - asked < LATE_SECONDS)
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._look()
+            try:
+                self._look()
+            except (OSError, sqlite3.Error, UsageAuditError) as error:
+                self._fail(error)
             self._stop.wait(LOOK_SECONDS)
         self.store.close()
+
+    def _fail(self, error: Exception) -> None:
+        """Let nobody take what was seen before for what is so now."""
+        self._asked = None
+        self._seen = replace(self._seen, reachable=False)
+        log.warning("could not look at store, spools and disks", cause=str(error), seconds=LOOK_SECONDS)
 
     def _look(self) -> None:
         before = self._seen

@@ -161,7 +161,7 @@ def stream_of(path: Path) -> str | None:
 def _status(path: Path) -> SpoolStatus:
     lock = path.with_suffix(LOCK_SUFFIX)
     alive = is_held(lock)
-    size = sum(part.stat().st_size for part in parts(path) if part.exists())
+    size = sum(map(_size, parts(path)))
     try:
         with closing(_look(path)) as connection:
             stream = str(connection.execute("SELECT stream FROM spool").fetchone()[0])
@@ -171,6 +171,14 @@ def _status(path: Path) -> SpoolStatus:
         return SpoolStatus(path, alive, signed_by(lock), "", 0, 0, size, None, f"it can't be read: {error}")
     problem = "set aside as damaged" if path.suffix == DAMAGED_SUFFIX else ""
     return SpoolStatus(path, alive, signed_by(lock), stream, events, refused, size, oldest, problem)
+
+
+def _size(path: Path) -> int:
+    """Return the size of a file, 0 where it is gone: whoever empties a spool removes it at any moment."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def _look(path: Path) -> sqlite3.Connection:
