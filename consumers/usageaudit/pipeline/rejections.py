@@ -62,7 +62,8 @@ class Rejections:
     def alarmed(self, now: float | None = None) -> bool:
         """Tell whether the present window or the one before it was over the limit."""
         self._turn(time.time() if now is None else now)
-        return self._alarmed_at is not None and self._began - self._alarmed_at <= self.limit.window
+        # A clock that was set back can be far behind a window that alarmed.
+        return self._alarmed_at is not None and 0 <= self._began - self._alarmed_at <= self.limit.window
 
     def _turn(self, now: float) -> None:
         """Begin the window of now where the present one is over, or the clock was set back."""

@@ -64,6 +64,14 @@ def test_an_alarm_lasts_until_a_whole_window_is_well() -> None:
     assert not rejections.alarmed(now=120)
 
 
+def test_a_clock_that_is_set_back_ends_the_alarm() -> None:
+    """The alarm of a window that has not begun by the clock of now is over, and so it does not last until then."""
+    rejections = Rejections(RejectionLimit(SHARE, WINDOW))
+    rejections.add(PARTITION, 200, 100, now=10_000)
+    assert rejections.alarmed(now=10_000)
+    assert not rejections.alarmed(now=5_000)
+
+
 def test_a_few_records_are_no_alarm() -> None:
     """A share of very few records says nothing."""
     rejections = Rejections(RejectionLimit(SHARE, WINDOW))
