@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 
 from usageaudit.embedded_log import NewRecord
-from usageaudit.publisher.spool.file import MIN_BYTES
+from usageaudit.publisher.records import MIN_SPOOL_BYTES as MIN_BYTES
 from usageaudit.publisher.spool.folder import new_spool
 
 USAGEAUDIT = str(Path(sys.executable).with_name("usageaudit"))

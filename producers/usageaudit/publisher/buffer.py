@@ -144,6 +144,11 @@ class Buffer:
         first = self._taken or self._waiting
         return first[0].number if first else self._added + 1
 
+    @property
+    def closed(self) -> bool:
+        """Tell whether it takes in no more."""
+        return self._closed
+
     def close(self) -> None:
         """Take in no more, and let the sender end."""
         with self._lock:

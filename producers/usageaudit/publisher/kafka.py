@@ -155,7 +155,7 @@ class KafkaOutlet:
             # The errors are those of a wait that was too short, and of a batch that was split to be sent again.
             with suppress(errors.KafkaTimeoutError, errors.UnknownError):
                 producer.flush(timeout=FLUSH_SECONDS)
-            if self._halted.wait(0):
+            if self._halted.is_set() and not all(future.is_done for future in futures):
                 raise StreamUnavailable(f"{self._address}: given up while waiting for the broker")
             if time.monotonic() > silent_since + SILENT_SECONDS:
                 self._complaints.add("events not sent yet, waiting", f"{self._address} acknowledges nothing")

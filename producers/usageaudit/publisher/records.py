@@ -101,10 +101,11 @@ class RecordPublisher:
     @property
     def counts(self) -> Counts:
         """What became of the records of this process so far."""
-        queue, spool = self._buffer.counts, self._spool
-        if spool is None:
-            return queue
-        acknowledged, failed = spool.acknowledged, queue.failed + spool.failed + spool.lost
+        if (spool := self._spool) is None:
+            return self._buffer.counts
+        acknowledged, failed = spool.acknowledged, spool.failed + spool.lost
+        queue = self._buffer.counts  # after those of the spool, which were counted here before
+        failed += queue.failed
         left = max(0, queue.added - acknowledged - failed)
         return Counts(queue.added, acknowledged, failed, left, queue.queued_bytes)
 
@@ -201,9 +202,9 @@ class RecordPublisher:
         self._buffer.close()
         if self._shipping is None:
             return 0
-        left = self._shipping.drain(timeout, patient=False)
+        self._shipping.drain(timeout, patient=False)
         self._shipping.stop()
-        return left
+        return self.counts.queued  # what was acknowledged meanwhile is not in it any more
 
     def __enter__(self) -> Self:
         return self

@@ -46,7 +46,7 @@ class Shipping:
         else:
             from usageaudit.publisher.spool.source import SpoolOutlet
 
-            self._links = [_Link(buffer, SpoolOutlet(spool), linger), _Link(spool, outlet, 0.0)]
+            self._links = [_Link(buffer, SpoolOutlet(spool, buffer), linger), _Link(spool, outlet, 0.0)]
 
     @property
     def alive(self) -> bool:
@@ -79,7 +79,8 @@ class Shipping:
         left = self._buffer.drain(wait if patient or self._spool is None else max(wait, SPOOL_SECONDS))
         if self._spool is None:
             return left
-        while (pending := self._spool.drain(min(LOOK_SECONDS, max(0.0, give_up - monotonic())))) and (
+        position = self._spool.position  # what comes later is not waited for
+        while (pending := self._spool.drain(position, min(LOOK_SECONDS, max(0.0, give_up - monotonic())))) and (
             monotonic() < give_up and (patient or not self._is_away())
         ):
             pass

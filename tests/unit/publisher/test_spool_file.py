@@ -15,12 +15,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from usageaudit.embedded_log import NewRecord
 from usageaudit.errors import StreamUnavailable
-from usageaudit.publisher.spool.file import MIN_BYTES, SpoolFile
+from usageaudit.publisher.complaints import Complaints
+from usageaudit.publisher.records import MIN_SPOOL_BYTES as MIN_BYTES
 from usageaudit.publisher.spool.folder import adopted_spools, new_spool, spool_files, statuses
 from usageaudit.publisher.spool.owner import OwnerLock
 
 if TYPE_CHECKING:
-    from usageaudit.publisher.spool.file import Spooled
+    from usageaudit.publisher.spool.file import Spooled, SpoolFile
 
 STREAM = "kafka://broker:9092?topic=usage-events"
 values = st.lists(st.binary(min_size=1, max_size=40), min_size=1, max_size=8)
@@ -79,7 +80,7 @@ class SpoolMachine(RuleBasedStateMachine):
         """Let go of the file as a death does, and adopt it; what was acknowledged may come a second time."""
         left = bool(self.waiting or self.refused)
         self.spool.close(keep=True)
-        adopted = list(adopted_spools(self.folder, STREAM, MIN_BYTES))
+        adopted = list(adopted_spools(self.folder, STREAM, MIN_BYTES, Complaints()))
         for spool in adopted:
             spool.load(refused=again)
         if not adopted:
@@ -209,7 +210,7 @@ def test_a_damaged_file_is_not_adopted(tmp_path: Path) -> None:
         spool.close()
     damaged = spool_files(tmp_path)[0]
     damaged.write_bytes(b"\xff" * 20_000)
-    adopted = list(adopted_spools(tmp_path, STREAM, MIN_BYTES))
+    adopted = list(adopted_spools(tmp_path, STREAM, MIN_BYTES, Complaints()))
     for spool in adopted:
         spool.load(refused=False)
     assert sorted(spool.pending for spool in adopted) == [0, 1]
@@ -267,15 +268,15 @@ def test_a_file_of_somebody_else_is_not_adopted(tmp_path: Path) -> None:
     spool.append([_record(b"forged")])
     spool.close()
     (tmp_path / "20260101T000000-00000000.sqlite3").symlink_to(spool.path)
-    assert list(adopted_spools(tmp_path, STREAM, MIN_BYTES)) == []
-    (adopted,) = adopted_spools(elsewhere, STREAM, MIN_BYTES)
+    assert list(adopted_spools(tmp_path, STREAM, MIN_BYTES, Complaints())) == []
+    (adopted,) = adopted_spools(elsewhere, STREAM, MIN_BYTES, Complaints())
     adopted.close(keep=True)
 
 
 def test_a_lock_that_was_left_alone_is_removed(tmp_path: Path) -> None:
     """Of a spool whose owner was killed between removing the file and the lock nothing remains."""
     (tmp_path / "20260101T000000-00000000.lock").touch()
-    assert list(adopted_spools(tmp_path, STREAM, MIN_BYTES)) == []
+    assert list(adopted_spools(tmp_path, STREAM, MIN_BYTES, Complaints())) == []
     assert list(tmp_path.iterdir()) == []
 
 

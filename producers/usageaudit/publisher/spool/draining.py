@@ -27,18 +27,15 @@ def drain(folder: Path, address: StreamAddress, stream: str | None, timeout: flo
     those taken over were not and stay, and why the stream did not take them.
     """
     complaints = Complaints()
-    source = SpoolSource(folder, stream, MAX_SPOOL_BYTES, complaints)
-    source.adopt(refused=True)
-    total = source.pending
-    source.close()
+    source = SpoolSource(folder, stream, MAX_SPOOL_BYTES, complaints, draining=True)
     sender = Sender(source, adapter(address)(complaints), 0.0, complaints)
     sender.start()
-    last, since = total, monotonic()
+    last, since = (0, 0), monotonic()
     while sender.alive and monotonic() - since < timeout:
-        if (pending := source.pending) != last:
-            last, since = pending, monotonic()
+        if (now := (source.adopted, source.pending)) != last:
+            last, since = now, monotonic()
         sender.join(LOOK_SECONDS)
     error = sender.last_error or (f"the broker acknowledged nothing for {timeout:g} s" if sender.alive else "")
     sender.stop(STOP_SECONDS)
     source.release()
-    return source.shipped, total - source.shipped, error
+    return source.shipped, source.adopted - source.shipped, error

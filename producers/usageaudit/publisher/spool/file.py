@@ -6,23 +6,22 @@ synced to disk, and one reads and deletes, unsynced, since a deletion that is lo
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import threading
 import time
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from usageaudit.embedded_log import NewRecord
-from usageaudit.errors import StreamUnavailable
+from usageaudit.errors import ConfigurationError, StreamUnavailable
 from usageaudit.publisher.complaints import logger
+from usageaudit.publisher.spool.parts import free, inode, make, parts, size
 from usageaudit.sqlite_file import Layout, explained, open_database, transaction
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from usageaudit.publisher.spool.owner import OwnerLock
 
@@ -30,7 +29,6 @@ SUFFIX = ".sqlite3"
 DAMAGED_SUFFIX = ".damaged"
 PAGE_BYTES = 8_192
 LOCK_SECONDS = 1.0
-MIN_BYTES = 4 * 1024 * 1024
 MAX_SPARE_BYTES = 16 * 1024 * 1024
 """Most of the room that is left to the log beside the file."""
 LARGEST_GROUP_BYTES = 8 * 1024 * 1024
@@ -74,20 +72,29 @@ class Spooled(NamedTuple):
     record: NewRecord
 
 
+class Settled(NamedTuple):
+    """How many records a file is done with now, and why they are in it on disk still; empty where they are not."""
+
+    acknowledged: int
+    refused: int
+    problem: str
+
+
 class SpoolFile:
     """A spool that this process owns. One thread may append while another reads and settles.
 
     Every method that touches the file raises StreamUnavailable where that failed: the disk or the spool is full, or the
     file is locked, not writable, removed or damaged. Nothing was done then, and it may be tried again; a damaged file
     is set aside first and an empty one takes its place. Across a fork the file has to be closed, and the child has none
-    of it.
+    of it. One that a former owner left is not `loaded`: it is never removed before `load` has counted what is in it.
 
     `pending` records wait for the broker, `refused` ones were turned down by it and are kept, and `lost` ones were in a
-    file that was damaged or removed. `oldest` is when the oldest was spooled, in milliseconds since 1970.
+    file that was damaged or removed. `appended` counts all that were written here. `oldest` is when the oldest was
+    spooled, in milliseconds since 1970. `given_up` tells that its lock was removed, so that somebody else may own it.
     """
 
-    def __init__(self, lock: OwnerLock, stream: str, max_bytes: int) -> None:
-        self._lock, self._stream = lock, stream
+    def __init__(self, lock: OwnerLock, stream: str, max_bytes: int, *, loaded: bool = True) -> None:
+        self._lock, self._stream, self._loaded = lock, stream, loaded
         self.path = lock.path.with_suffix(SUFFIX)
         self._what = f"spool {self.path}"
         self._spare = min(max_bytes // 4, MAX_SPARE_BYTES)
@@ -97,12 +104,14 @@ class SpoolFile:
         self._writer: sqlite3.Connection | None = None
         self._inode: tuple[int, int] | None = None
         self._broken = ""
-        self._closed = self._forking = False
+        self._closed = self._forking = self.given_up = False
+        self.lost = self.appended = 0
         self._start_over()
-        self.lost = 0
         lock.sign()
 
     def _start_over(self) -> None:
+        self._inode = None
+        self._before = self.appended  # what was in files before this one
         self._floor = 0  # everything up to this number is done with
         self._done: set[int] = set()  # and these beyond it
         self._unmarked: list[tuple[str, int]] = []
@@ -113,7 +122,11 @@ class SpoolFile:
     @property
     def bytes(self) -> int:
         """What it takes on disk, in bytes, the log beside it included."""
-        return sum(_size(path) for path in parts(self.path))
+        return sum(size(path) for path in parts(self.path))
+
+    def waiting(self, position: int) -> int:
+        """Return how many of the records that were `appended` first wait at most; exact for the last position."""
+        return min(self.pending, max(0, position - self._before - self._floor))
 
     def load(self, *, refused: bool) -> None:
         """Count what a former owner left; what the broker `refused` then is to be tried again, or not."""
@@ -125,6 +138,7 @@ class SpoolFile:
                         connection.execute("DELETE FROM refused")
                 self.pending, self.refused = connection.execute(COUNTS).fetchone()
                 self.oldest = connection.execute(OLDEST, (0,)).fetchone()[0]
+                self._loaded = True
         except StreamUnavailable:
             if not self._broken:
                 raise
@@ -138,33 +152,47 @@ class SpoolFile:
         with self._writing, self._explained():
             if self._writer is None:
                 self._writer = self._open()
+                self._writer.execute(f"PRAGMA max_page_count = {self._max_pages}")  # not the reader
             with transaction(self._writer):
                 self._writer.executemany(_APPEND, rows)
                 self._check_name()
             self.pending += len(rows)
+            self.appended += len(rows)
             self.oldest = now if self.oldest is None else self.oldest
 
     def read(self, limit: int, max_bytes: int) -> list[Spooled]:
-        """Return the oldest records that are not done with: at most `limit`, and none after `max_bytes` of them."""
+        """Return the oldest records that are not done with: at most `limit`, and none after `max_bytes` of them.
+
+        One whose headers can't be read is lost, and kept as a refused one.
+        """
         found: list[Spooled] = []
+        unreadable: list[int] = []
         self._mend()
         with self._reads() as connection:
             with closing(connection.execute(_READ, (self._floor, limit + len(self._done)))) as rows:
                 for number, timestamp, key, value, headers in rows:
                     if number in self._done:
                         continue
-                    found.append(Spooled(number, NewRecord(key, value, _headers.decode(headers), timestamp)))
+                    try:
+                        found.append(Spooled(number, NewRecord(key, value, _headers.decode(headers), timestamp)))
+                    except (msgspec.MsgspecError, TypeError):
+                        unreadable.append(number)
+                        continue
                     max_bytes -= len(value or b"") + len(key or b"")
                     if max_bytes <= 0 or len(found) == limit:
                         break
-            self._read = [one.number for one in found]
+            self._read = sorted([*(one.number for one in found), *unreadable])
+            if unreadable:
+                settled = self.settle((), [(number, "its headers can't be read") for number in unreadable])
+                self.lost += settled.refused
+                logger.error("%s: the headers of %d events can't be read; they are kept", self._what, settled.refused)
         return found
 
-    def settle(self, acknowledged: Sequence[int], refused: Sequence[tuple[int, str]]) -> None:
+    def settle(self, acknowledged: Sequence[int], refused: Sequence[tuple[int, str]]) -> Settled:
         """Be done with records that were read last: forget those acknowledged, keep those `refused`, with the reason.
 
         Where that can't be written, they are skipped for as long as this process lives, and the next one sends them
-        again.
+        again; raises nothing then.
         """
         with self._reading:
             there = set(self._read)  # not those of a file that was set aside meanwhile, whose numbers come again
@@ -175,12 +203,13 @@ class SpoolFile:
             with self._writing:
                 self.pending -= len(done)
                 self.refused += len(kept)
+            problem = ""
             try:
                 self._delete()
-            except StreamUnavailable:
-                if not self._renew_if_empty(0):
-                    raise
+            except (StreamUnavailable, ConfigurationError) as error:
+                problem = "" if self._renew_if_empty(0) else str(error)
             self._renew_if_empty(RENEW_BYTES)
+            return Settled(len(done) - len(kept), len(kept), problem)
 
     def _advance(self, numbers: set[int]) -> None:
         self._done |= numbers
@@ -202,7 +231,7 @@ class SpoolFile:
     def _renew_if_empty(self, above: int) -> bool:
         """Give the space back of a file in which nothing is left; a full disk may let nothing be deleted from it."""
         with self._reading, self._writing:
-            if self.pending or self.refused or self._closed or _size(self.path) <= above:
+            if not self._is_done_with() or self._closed or size(self.path) <= above:
                 return False
             self._disconnect()
             if gone := self._remove():
@@ -216,8 +245,12 @@ class SpoolFile:
                 return
             self._closed = True
             self._disconnect()
-            gone = not (self.pending or self.refused or keep) and self._remove()
+            gone = self._is_done_with() and not keep and self._remove()
             self._lock.release(remove=gone)
+
+    def _is_done_with(self) -> bool:
+        """Tell whether the file may be removed: nothing is left in it, as far as it was counted, and it is ours."""
+        return self._loaded and not (self.pending or self.refused) and self._lock.is_held()
 
     @contextmanager
     def _reads(self) -> Iterator[sqlite3.Connection]:
@@ -237,31 +270,42 @@ class SpoolFile:
             code = int(getattr(error.__cause__, "sqlite_errorcode", 0)) & 0xFF
             if code in _DAMAGE:
                 self._broken = str(error)
-            elif code == sqlite3.SQLITE_FULL and _free(self.path) > LARGEST_GROUP_BYTES:
+            elif code == sqlite3.SQLITE_FULL and free(self.path) > LARGEST_GROUP_BYTES:
                 reason = f"{self._what}: it is full with {self.pending:,} events, as max_spool_bytes has it"
                 raise StreamUnavailable(reason) from error.__cause__
             raise
 
     def _check_name(self) -> None:
         """Raise StreamUnavailable where the file was removed: what is written to it then is lost without a word."""
-        if _inode(self.path) != self._inode:
+        self._check_lock()
+        if inode(self.path) != self._inode:
             self._broken = f"{self._what}: the file was removed or replaced while it was in use"
             raise StreamUnavailable(self._broken)
+
+    def _check_lock(self) -> None:
+        """Raise StreamUnavailable where the lock was removed: somebody else may have the file by now."""
+        if not self._closed and not self._lock.is_held():
+            self.given_up = True
+            raise StreamUnavailable(f"{self._what}: its lock {self._lock.path.name} was removed; another one is begun")
 
     def _mend(self) -> None:
         """Begin a new file where this one is damaged or was removed, keeping what there is of it."""
         if not self._broken:
             return
         with self._reading, self._writing:
+            if not self._broken:  # the other thread was faster
+                return
+            self._check_lock()
             reason = self._broken
             self._disconnect()
             kept = self._set_aside()
             self._broken = ""
             count = self.pending + self.refused
-            self.lost += count
+            self.lost += self.pending  # those refused were counted when they were
             known = f"{count:,}" if count else "an unknown number of"
             logger.error("%s; %s events were in it%s; a new file is begun", reason, known, kept)
             self._start_over()
+            self._loaded = True
 
     def _set_aside(self) -> str:
         name = f"{self.path.stem}-{time.time_ns():x}{DAMAGED_SUFFIX}"
@@ -278,12 +322,14 @@ class SpoolFile:
     def _open(self) -> sqlite3.Connection:
         if self._closed:
             raise StreamUnavailable(f"{self._what}: it was closed")
-        _make(self.path, self._what)
+        self._check_lock()
+        if self._inode is not None:
+            self._check_name()
+        make(self.path, self._what)
         connection = open_database(self.path, LAYOUT, "INSERT INTO spool VALUES (?)", (self._stream,))
-        connection.execute(f"PRAGMA max_page_count = {self._max_pages}")
         connection.execute(f"PRAGMA wal_autocheckpoint = {self._spare // 4 // PAGE_BYTES}")
         connection.execute(f"PRAGMA journal_size_limit = {self._spare // 2}")
-        self._inode = _inode(self.path)
+        self._inode = inode(self.path)
         return connection
 
     def _disconnect(self) -> None:
@@ -320,40 +366,3 @@ class SpoolFile:
         self._closed = True
         self._lock.forget()
         self.after_fork()
-
-
-def parts(path: Path) -> tuple[Path, Path, Path]:
-    """Return a file of SQLite with the two that it has beside it."""
-    return path, path.with_name(path.name + "-wal"), path.with_name(path.name + "-shm")
-
-
-def _make(path: Path, what: str) -> None:
-    """Make the file where there is none, for its mode; one that exists is never opened beside SQLite."""
-    try:
-        with suppress(FileExistsError):
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
-    except OSError as error:
-        raise StreamUnavailable(f"{what}: it can't be made: {error.strerror or error}") from error
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _free(path: Path) -> int:
-    try:
-        found = os.statvfs(path)
-    except OSError:
-        return 0
-    return found.f_bavail * found.f_frsize
-
-
-def _inode(path: Path) -> tuple[int, int] | None:
-    try:
-        found = os.stat(path)  # noqa: PTH116  four times as fast as the method, and asked for at every commit
-    except OSError:
-        return None
-    return found.st_dev, found.st_ino

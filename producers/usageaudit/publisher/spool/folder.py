@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 import sqlite3
@@ -14,24 +15,40 @@ from typing import TYPE_CHECKING
 
 from usageaudit.errors import ConfigurationError, StreamUnavailable
 from usageaudit.publisher.complaints import logger
-from usageaudit.publisher.spool.file import COUNTS, DAMAGED_SUFFIX, OLDEST, SUFFIX, SpoolFile, parts
+from usageaudit.publisher.spool.file import COUNTS, DAMAGED_SUFFIX, OLDEST, SUFFIX, SpoolFile
 from usageaudit.publisher.spool.owner import OwnerLock, is_held, signed_by
+from usageaudit.publisher.spool.parts import parts
 from usageaudit.stream_url import KafkaStreamAddress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
+    from usageaudit.publisher.complaints import Complaints
     from usageaudit.stream_url import StreamAddress
 
 VARIABLE = "USAGEAUDIT_SPOOL"
 AUTOMATIC = "auto"
 LOCK_SUFFIX = ".lock"
+_NOT_OURS = (errno.EACCES, errno.EPERM, errno.ELOOP)
+_NO_STREAM = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR)
+"""Codes of SQLite for a file that is damaged, and for one without the table, whose owner was killed as it made it."""
 
 
 def default_folder() -> Path:
-    """Return where spools lie unless somebody says otherwise: in the folder for state that XDG's rules give a user."""
-    state = os.environ.get("XDG_STATE_HOME") or str(Path("~/.local/state").expanduser())
-    return Path(state) / "usageaudit" / "spool"
+    """Return where spools lie unless somebody says otherwise: in the folder for state that XDG's rules give a user.
+
+    Raises ConfigurationError where this user has no home.
+    """
+    state = os.environ.get("XDG_STATE_HOME")
+    return (Path(state) if state else expanded(Path("~/.local/state"))) / "usageaudit" / "spool"
+
+
+def expanded(folder: Path) -> Path:
+    """Return a folder with `~` replaced; raises ConfigurationError where nobody knows by what."""
+    try:
+        return folder.expanduser()
+    except RuntimeError as error:
+        raise ConfigurationError(f"spool {folder}: the home folder of this user is not known; {_ADVICE}") from error
 
 
 def chosen_folder(spool: str | os.PathLike[str] | None, address: StreamAddress) -> Path | None:
@@ -39,7 +56,7 @@ def chosen_folder(spool: str | os.PathLike[str] | None, address: StreamAddress) 
 
     The embedded stream has none: what is appended to it is on the local disk already. For "auto" it is the folder that
     USAGEAUDIT_SPOOL names, no spool where that is empty, and else `default_folder`, done without where it can't be
-    written. Raises ConfigurationError where a folder that was named can't be written.
+    written or others may write it. Raises ConfigurationError where that is so of a folder that was named.
     """
     named = os.environ.get(VARIABLE) if spool == AUTOMATIC else spool
     if not isinstance(address, KafkaStreamAddress) or (not named and not (named is None and spool == AUTOMATIC)):
@@ -63,19 +80,25 @@ def stream_name(address: StreamAddress) -> str:
 def make_folder(folder: Path) -> Path:
     """Make the folder of spools, for this user alone, and return its absolute path.
 
-    Raises ConfigurationError where it can't be written.
+    Raises ConfigurationError where it can't be written, or by others, too, who could put events there or take them.
     """
-    folder = folder.expanduser().absolute()
+    folder = expanded(folder).absolute()
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.stat()
     except OSError as error:
         raise ConfigurationError(f"spool {folder}: the folder can't be made: {error.strerror}; {_ADVICE}") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ConfigurationError(f"spool {folder}: the folder can't be written by this user; {_ADVICE}")
+    if found.st_uid not in (0, os.geteuid()) or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise ConfigurationError(
+            f"spool {folder}: others may write the folder, so events could be forged there; take the right from them, "
+            f"or {_ADVICE}"
+        )
     return folder
 
 
-_ADVICE = f"name another one with spool= or {VARIABLE}, or none to do without"
+_ADVICE = f"name another one with spool= or {VARIABLE}; spool=None, or {VARIABLE} set to nothing, does without"
 
 
 def new_spool(folder: Path, stream: str, max_bytes: int) -> SpoolFile:
@@ -87,16 +110,22 @@ def new_spool(folder: Path, stream: str, max_bytes: int) -> SpoolFile:
     return SpoolFile(lock, stream, max_bytes)
 
 
-def adopted_spools(folder: Path, stream: str | None, max_bytes: int) -> Iterator[SpoolFile]:
+def adopted_spools(
+    folder: Path, stream: str | None, max_bytes: int, complaints: Complaints, *, but: Collection[Path] = ()
+) -> Iterator[SpoolFile]:
     """Take over and yield the spools of a stream, None for any, whose owners are dead; the oldest first, unread.
 
-    Those of other users are left alone, other than by root.
+    Those of other users are left alone, other than by root, and so are those in `but`.
     """
     names = {path.stem for suffix in (SUFFIX, LOCK_SUFFIX) for path in folder.glob(f"*{suffix}")}
     for path in (folder / f"{name}{SUFFIX}" for name in sorted(names)):
+        if path in but:
+            continue
         try:
             lock = OwnerLock.acquire(path.with_suffix(LOCK_SUFFIX))
-        except StreamUnavailable:  # another user's
+        except StreamUnavailable as error:
+            if getattr(error.__cause__, "errno", 0) not in _NOT_OURS:
+                complaints.add("spool of another process not adopted", str(error))
             continue
         if lock is None:
             continue
@@ -104,19 +133,33 @@ def adopted_spools(folder: Path, stream: str | None, max_bytes: int) -> Iterator
             lock.release(remove=False)
         elif not path.exists():  # its owner finished with it, or was killed when it was about to
             lock.release(remove=True)
-        elif stream is not None and stream_of(path) not in (stream, None):
+        elif not _is_of(path, stream, complaints):
             lock.release(remove=False)
         else:
-            yield SpoolFile(lock, stream or "", max_bytes)
+            yield SpoolFile(lock, stream or "", max_bytes, loaded=False)
 
 
 def _is_ours(path: Path) -> bool:
     """Tell whether a file may be shipped: what others put into the folder could hold events that nobody emitted."""
-    try:
-        found = path.lstat()
-    except FileNotFoundError:
+    for part in parts(path):
+        try:
+            found = part.lstat()
+        except FileNotFoundError:
+            continue
+        if not stat.S_ISREG(found.st_mode) or os.geteuid() not in (0, found.st_uid):
+            return False
+    return True
+
+
+def _is_of(path: Path, stream: str | None, complaints: Complaints) -> bool:
+    """Tell whether a spool is of a stream, as one is that doesn't say so any more: to be counted, or set aside."""
+    if stream is None:
         return True
-    return stat.S_ISREG(found.st_mode) and os.geteuid() in (0, found.st_uid)
+    try:
+        return stream_of(path) in (stream, None)
+    except sqlite3.Error as error:
+        complaints.add("spool of another process not adopted", f"{path}: it can't be read: {error}")
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,11 +192,16 @@ def spool_files(folder: Path) -> list[Path]:
 
 
 def stream_of(path: Path) -> str | None:
-    """Return the stream that a spool remembers; None where it can't be read."""
+    """Return the stream that a spool remembers; None where it is damaged or empty.
+
+    Raises sqlite3.Error where it can't be read now.
+    """
     try:
         with closing(_look(path)) as connection:
             row = connection.execute("SELECT stream FROM spool").fetchone()
-    except sqlite3.Error:
+    except sqlite3.Error as error:
+        if int(getattr(error, "sqlite_errorcode", 0)) & 0xFF not in _NO_STREAM:
+            raise
         return None
     return None if row is None else str(row[0])
 

@@ -47,6 +47,10 @@ class OwnerLock:
             return None
         return cls(path, descriptor)
 
+    def is_held(self) -> bool:
+        """Tell whether the lock's file still has its name, without which others see no lock."""
+        return self._close.alive and _is_at(self.path, self._descriptor)
+
     def sign(self) -> None:
         """Note this process's id for people who look; nothing relies on it."""
         with suppress(OSError):  # the disk may be full
@@ -55,7 +59,7 @@ class OwnerLock:
 
     def release(self, *, remove: bool) -> None:
         """Let go of the lock, and remove its file where the spool is no more."""
-        if remove:
+        if remove and self.is_held():  # else it is somebody else's by now
             with suppress(OSError):  # it is no more than litter, which the next one removes
                 self.path.unlink(missing_ok=True)
         self.forget()
@@ -97,7 +101,7 @@ def _locked(descriptor: int, kind: int) -> bool:
 def _is_at(path: Path, descriptor: int) -> bool:
     """Tell whether the file still has its name: an owner that finished removes it while others wait to open it."""
     try:
-        found = path.stat()
+        found = os.stat(path)  # noqa: PTH116  four times as fast as the method, and asked for at every commit
     except OSError:
         return False
     held = os.fstat(descriptor)

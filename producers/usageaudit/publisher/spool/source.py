@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from usageaudit.errors import ConfigurationError, StreamUnavailable
 from usageaudit.publisher.buffer import Item
+from usageaudit.publisher.complaints import logger
 from usageaudit.publisher.process import call_around_forks
 from usageaudit.publisher.spool.folder import adopted_spools, make_folder, new_spool
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from usageaudit.embedded_log import NewRecord
+    from usageaudit.publisher.buffer import Buffer
     from usageaudit.publisher.complaints import Complaints
     from usageaudit.publisher.port import Unsent
     from usageaudit.publisher.spool.file import SpoolFile
@@ -23,13 +25,23 @@ if TYPE_CHECKING:
 ADOPT_SECONDS = 30.0
 """How often a publisher looks for spools that others left behind."""
 RETRY_SECONDS = 0.5
+MAX_ADOPTED = 8
+"""How many spools are adopted at a time; each takes up to seven open files."""
 
 
 class SpoolSource:
-    """The spools that a process ships from: its own, and those it adopted. Each takes its turn, group by group."""
+    """The spools that a process ships from: its own, and those it adopted. Each takes its turn, group by group.
 
-    def __init__(self, folder: Path, stream: str | None, max_bytes: int, complaints: Complaints) -> None:
+    One that is `draining` has no spool of its own. It adopts each spool once, tries again what the broker had refused,
+    and ends with the last one.
+    """
+
+    def __init__(
+        self, folder: Path, stream: str | None, max_bytes: int, complaints: Complaints, *, draining: bool = False
+    ) -> None:
         self._folder, self._stream, self._max_bytes = folder, stream, max_bytes
+        self._draining = draining
+        self._drained: set[Path] = set()
         self._complaints = complaints
         self._changed = threading.Condition(threading.RLock())
         self._own: SpoolFile | None = None
@@ -38,10 +50,12 @@ class SpoolSource:
         self._turn = self._appends = 0
         self._forking = False
         self._current: SpoolFile | None = None
+        self._more = self._settling = False
         self._adopt_at = 0.0
         self._closed = self._released = False
+        self._lost = 0  # in own spools that were given up
         self.acknowledged = self.failed = 0  # of the events of this process
-        self.shipped = 0  # of all
+        self.shipped = self.adopted = 0  # of all
         call_around_forks(self._before_fork, self._after_fork, self._in_child)
 
     @property
@@ -57,8 +71,9 @@ class SpoolSource:
 
     @property
     def lost(self) -> int:
-        """How many events of this process were in a file that was damaged or removed."""
-        return self._own.lost if self._own else 0
+        """How many events of this process were in a file that was damaged, removed, or left to others."""
+        with self._changed:
+            return self._lost + (self._own.lost if self._own else 0)
 
     @property
     def own_pending(self) -> int:
@@ -70,14 +85,23 @@ class SpoolSource:
         if self._released:
             raise StreamUnavailable(f"spool {self._folder}: the publisher was closed")
         self._closed = False
-        if self._own is None:
-            make_folder(self._folder)
-            with self._changed:
-                self._own = new_spool(self._folder, self._stream or "", self._max_bytes)
-        self._own.append(records)
+        own = self._own if self._own is not None and not self._own.given_up else self._begin()
+        own.append(records)
         with self._changed:
             self._appends += 1
             self._changed.notify_all()
+
+    def _begin(self) -> SpoolFile:
+        """Begin an own spool, the first one or in the place of one that was given up."""
+        folder = make_folder(self._folder)
+        with self._changed:
+            if (old := self._own) is not None:
+                old.close(keep=True)
+                self._lost += old.pending + old.lost
+                logger.error("the lock of spool %s was removed; %d events were in it", old.path, old.pending)
+                self._own = None
+            self._own = own = new_spool(folder, self._stream or "", self._max_bytes)
+        return own
 
     def take(self, records: int, size: int, linger: float) -> list[Item]:
         """Return the next group of one spool, waiting for it; none once it is closed and all are empty."""
@@ -118,49 +142,82 @@ class SpoolSource:
         spool = self._current
         if spool is None or self._released or not (acknowledged or failed):
             return
-        try:
-            spool.settle([item.number for item in acknowledged], [(item.number, item.reason) for item in failed])
-        except (StreamUnavailable, ConfigurationError) as error:
-            self._complaints.add("acknowledged events not deleted from the spool yet", str(error))
+        numbers, reasons = [item.number for item in acknowledged], [(item.number, item.reason) for item in failed]
+        self._settling = True
+        done = spool.settle(numbers, reasons)
         with self._changed:
+            self._settling = False
             self.shipped += len(acknowledged)
             if spool is self._own:
-                self.acknowledged += len(acknowledged)
-                self.failed += len(failed)
+                self.acknowledged += done.acknowledged
+                self.failed += done.refused
             self._changed.notify_all()
+        if done.problem:
+            self._complaints.add("acknowledged events not deleted from the spool yet", done.problem)
         if spool is not self._own and not spool.pending:
             self._let_go(spool)
 
-    def adopt(self, *, refused: bool = False) -> None:
-        """Take over the spools of dead owners that hold something; what the broker had `refused` is tried again."""
+    def adopt(self) -> None:
+        """Take over spools of dead owners that hold something, MAX_ADOPTED at most; the others when there is room."""
         self._adopt_at = time.monotonic() + ADOPT_SECONDS
-        found: list[SpoolFile] = []
-        with self._changed:  # a fork has to know of every lock and file
-            try:
-                found += adopted_spools(self._folder, self._stream, self._max_bytes)
-            except OSError as error:
-                self._complaints.add("spools of other processes not adopted", str(error))
-            self._adopted += found
-        for spool in found:
-            keep = False
-            try:
-                spool.load(refused=refused)
-            except (StreamUnavailable, ConfigurationError) as error:
-                self._complaints.add("spool of another process not adopted", str(error))
-                keep = True
-            if not spool.pending:
-                self._let_go(spool, keep=keep)
+        self._more = False
+        found = adopted_spools(self._folder, self._stream, self._max_bytes, self._complaints, but=self._drained)
+        while True:
+            with self._changed:  # a fork has to know of every lock and file
+                if self._released:
+                    return
+                if len(self._adopted) >= MAX_ADOPTED:
+                    self._more = True
+                    return
+                try:
+                    spool = next(found, None)
+                except OSError as error:
+                    self._complaints.add("spools of other processes not adopted", str(error))
+                    spool = None
+                if spool is None:
+                    break
+                self._adopted.append(spool)
+            self._load(spool)
+        if self._draining:
+            self.close()
 
-    def _let_go(self, spool: SpoolFile, *, keep: bool = False) -> None:
-        with self._changed:
-            self._adopted.remove(spool)
-        spool.close(keep=keep)
+    def _load(self, spool: SpoolFile) -> None:
+        if self._draining:
+            self._drained.add(spool.path)
+        try:
+            spool.load(refused=self._draining)
+        except (StreamUnavailable, ConfigurationError) as error:
+            self._complaints.add("spool of another process not adopted", str(error))
+        self.adopted += spool.pending
+        if not spool.pending:
+            self._let_go(spool)
 
-    def drain(self, wait: float) -> int:
-        """Wait until what this process spooled is acknowledged; return how much of it is not."""
+    def _let_go(self, spool: SpoolFile) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: not self.own_pending, wait)
-            return self.own_pending
+            if spool in self._adopted:  # not an own one that was given up
+                self._adopted.remove(spool)
+            if self._more:
+                self._adopt_at = 0.0
+        spool.close()
+
+    @property
+    def position(self) -> tuple[SpoolFile | None, int]:
+        """Where the own spool ends now, for `drain`."""
+        with self._changed:
+            return self._own, self._own.appended if self._own else 0
+
+    def drain(self, position: tuple[SpoolFile | None, int], wait: float) -> int:
+        """Wait until what this process had spooled at a position is done with; return how much of it is not."""
+        own, appended = position
+        if own is None:
+            return 0
+
+        def left() -> int:
+            return own.waiting(appended) if own is self._own else 0
+
+        with self._changed:
+            self._changed.wait_for(lambda: not (self._settling or left()), wait)  # then it is counted, too
+            return left()
 
     def close(self) -> None:
         """Take in no more, and let the thread that ships end when everything is shipped."""
@@ -170,7 +227,8 @@ class SpoolSource:
 
     def release(self) -> None:
         """Let go of all spools; what is left in them is shipped by whoever adopts them."""
-        self._released = True
+        with self._changed:  # nothing is adopted from here on
+            self._released = True
         for spool in self.spools:
             spool.close()
 
@@ -202,8 +260,8 @@ class SpoolOutlet:
 
     group_records = 1_000
 
-    def __init__(self, source: SpoolSource) -> None:
-        self._source = source
+    def __init__(self, source: SpoolSource, buffer: Buffer) -> None:
+        self._source, self._buffer = source, buffer
 
     def ship(self, records: Sequence[NewRecord]) -> Sequence[Unsent | None]:
         """Append all of the records, or none."""
@@ -214,8 +272,9 @@ class SpoolOutlet:
         """Do nothing: an append ends by itself."""
 
     def close(self) -> None:
-        """Let the thread that ships end when everything is shipped."""
-        self._source.close()
+        """Let the thread that ships end when everything is shipped, unless more is to come by another thread."""
+        if self._buffer.closed:
+            self._source.close()
 
     def abandon(self) -> None:
         """Do nothing: the file closed itself before the fork."""
