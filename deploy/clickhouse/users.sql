@@ -4,7 +4,7 @@
 --     clickhouse-client --user admin --database usageaudit --queries-file users.sql \
 --         --param_migrate=HASH --param_ingest=HASH --param_read=HASH --param_review=HASH --param_operate=HASH
 --
--- HASH is the SHA-256 of a password in hex; apply-users.sh makes them of files with passwords.
+-- HASH is the SHA-256 of a password in hex; apply.sh makes them of files with passwords.
 
 -- Nobody can log in as this one. Views read as it, so whoever may read a view needs nothing of what lies below it.
 CREATE USER IF NOT EXISTS usageaudit_views IDENTIFIED WITH no_password HOST NONE;

@@ -14,6 +14,7 @@ group="${GROUP:-usageaudit}"
 partitions="${PARTITIONS:-6}"
 replicas="${REPLICAS:-1}"
 retention_ms="${RETENTION_MS:-1209600000}" # 14 days: the longest stop of the consumer that loses nothing
+in_sync="$((replicas > 1 ? replicas - 1 : 1))"
 
 run() { # run TOOL ARGUMENT...
     "$kafka/bin/$1" --bootstrap-server "$bootstrap" --command-config "$secrets/kafka_admin_client" "${@:2}"
@@ -27,9 +28,13 @@ allow() { # allow LOGIN[,LOGIN] ARGUMENT...
     run kafka-acls.sh --add "${principals[@]}" "${@:2}"
 }
 
+# The settings are those of `usageaudit topic create`. By LogAppendTime retention goes by when the broker got an event: by
+# the publisher's time, what waited in a spool for longer than retention would be deleted at once.
 run kafka-topics.sh --create --if-not-exists --topic "$topic" --partitions "$partitions" \
-    --replication-factor "$replicas" --config "retention.ms=$retention_ms" --config "max.message.bytes=1048576" \
-    --config "cleanup.policy=delete" --config "min.insync.replicas=$((replicas > 2 ? 2 : 1))"
+    --replication-factor "$replicas" --config "cleanup.policy=delete" --config "retention.ms=$retention_ms" \
+    --config "retention.bytes=-1" --config "min.insync.replicas=$in_sync" \
+    --config "unclean.leader.election.enable=false" --config "message.timestamp.type=LogAppendTime" \
+    --config "max.message.bytes=1048588" --config "compression.type=lz4"
 
 for login in publisher consumer operator; do
     run kafka-configs.sh --alter --entity-type users --entity-name "$login" \

@@ -21,6 +21,7 @@ from tests.deploy.deployed import DEPLOY, script, usageaudit
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 ONCE = {"kafka-init", "clickhouse-users", "migrate", "clickhouse-views", "operate"}
+ANSWER_SECONDS = 60
 EACH = pytest.mark.parametrize("service", SERVICES.values(), ids=SERVICES)
 
 
@@ -132,6 +133,23 @@ def test_settings_of_our_services_are_ours(name: str, tmp_path_factory: pytest.T
     usageaudit(command, "--help")
     assert (folder / "clickhouse_admin").read_text() not in shown
     assert os.environ.get("USAGEAUDIT_STORE") is None
+
+
+def test_a_consumer_has_the_time_that_its_end_takes() -> None:
+    """Nobody kills a consumer that waits for the store's answer, for which a store's URL gives a minute by default."""
+    unit = (DEPLOY / "systemd" / "usageaudit-consumer@.service").read_text(encoding="utf-8")
+    (stops,) = re.findall(r"(?m)^TimeoutStopSec=(\d+)$", unit)
+    (waits,) = re.findall(r"^(\d+)s$", SERVICES["consumer"]["stop_grace_period"])
+    assert min(int(stops), int(waits)) >= ANSWER_SECONDS + 15
+
+
+def test_scripts_that_are_named_are_there() -> None:
+    """Each script that a file of deploy/ names is one of deploy/, or one of Kafka's."""
+    files = [path for path in DEPLOY.rglob("*") if path.is_file() and "secrets" not in path.parent.name]
+    names = {path.name for path in files}
+    for path in files:
+        named = set(re.findall(r"\b[\w-]+\.sh\b", path.read_text(encoding="utf-8")))
+        assert {name for name in named - names if not name.startswith("kafka-")} == set(), path
 
 
 def test_the_order_of_starting_has_no_circle() -> None:

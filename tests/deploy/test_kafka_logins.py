@@ -18,6 +18,7 @@ from kafka.structs import TopicPartition
 from tests.deploy.deployed import script, usageaudit
 from tests.strategies import envelope
 from usageaudit.stream_url import KafkaStreamAddress, parse_stream_url
+from usageaudit.streams.kafka_topics import KafkaTopics, TopicPlan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,6 +148,19 @@ def test_events_go_from_publisher_to_record(broker: DeployedKafka, store: Deploy
     doctor = usageaudit("doctor", "--stream", operator, "--store", operate)
     assert {json.loads(line)["check"]: json.loads(line)["status"] for line in doctor.splitlines()}["stream"] == "ok"
     usageaudit("rejects", "replay", "--stream", operator, "--store", operate, expect=1)
+
+
+def test_the_topic_is_set_up_as_the_command_does_it(broker: DeployedKafka) -> None:
+    """The topic that init.sh makes has every setting that `usageaudit topic create` gives."""
+    address = parse_stream_url(broker.login("operator"))
+    assert isinstance(address, KafkaStreamAddress)
+    topics = KafkaTopics(address)
+    try:
+        found = topics.state().settings
+    finally:
+        topics.close()
+    wanted = TopicPlan(replication=1).settings
+    assert {name: found.get(name) for name in wanted} == wanted
 
 
 def test_what_is_there_stays_when_the_scripts_run_again(broker: DeployedKafka) -> None:

@@ -84,8 +84,16 @@ def test_a_service_calls_a_command_with_settings_that_exist(unit: Path, tmp_path
     shown = usageaudit("config", "show", environment=environment)
     assert "kafka:9092" in shown
     assert "clickhouse:9000" in shown
-    (command,) = re.findall(r"(?m)^ExecStart=/opt/usageaudit/bin/usageaudit (\w+)$", text)
+    (command,) = re.findall(r"(?m)^ExecStart=/opt/usageaudit/bin/usageaudit (\w+)[^\n]*$", text)
     usageaudit(command, "--help")
+
+
+def test_a_consumer_is_started_again_unless_somebody_has_to_act() -> None:
+    """A server that is away at the start (exit code 3) is waited for; a mistake (exit code 2) is not tried for ever."""
+    text = (DEPLOY / "systemd" / "usageaudit-consumer@.service").read_text(encoding="utf-8")
+    assert re.findall(r"(?m)^Restart=(.*)$", text) == ["always"]
+    assert re.findall(r"(?m)^RestartPreventExitStatus=(.*)$", text) == ["2"]
+    assert re.findall(r"(?m)^StartLimitIntervalSec=(.*)$", text) == ["0"]
 
 
 # prctl(2): what is writable never becomes executable, for this process and what it turns into. Linux 6.3 has it.
