@@ -15,6 +15,7 @@ import yaml
 from tests.deploy.alerts import ALERTS, ASKED, RULES, selected
 from tests.deploy.deployed import DEPLOY
 from tests.deploy.panels import CLICKHOUSE, PROMETHEUS, dashboards
+from tests.deploy.promql import LOOK_BACK, value_of
 from tests.documents import ROOT, anchors
 from usageaudit.operating.metrics import METRICS
 
@@ -22,6 +23,12 @@ EACH_RULE = pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule["alert"
 SUFFIXES = {"histogram": ("_bucket", "_sum", "_count"), "counter": ("",), "gauge": ("",), "info": ("",)}
 OURS = {f"{metric.name}{suffix}": metric for metric in METRICS for suffix in SUFFIXES[metric.kind]}
 DURATION = re.compile(r"\d+[smhd]")
+EACH_EVENT = pytest.mark.parametrize(
+    "rule", [rule for rule in RULES if rule["expr"].startswith("increase(")], ids=lambda rule: rule["alert"]
+)
+SCRAPE = 15
+START = 100_000
+DAY = 86_400
 
 
 def test_the_parser_notices_mistakes() -> None:
@@ -86,6 +93,35 @@ def test_an_alert_leads_to_its_runbook(rule: dict[str, Any]) -> None:
     page, _, anchor = rule["annotations"]["runbook_url"].partition("#")
     assert anchor in anchors(ROOT / page)
     assert {"summary", "description"} <= set(rule["annotations"])
+
+
+def _series(**values: float) -> dict[int, float]:
+    """Return a day of samples of a process that started then: `since_N` is the value from N seconds after it on."""
+    steps = {int(name.removeprefix("since_")): value for name, value in values.items()}
+    return {START + at: [steps[one] for one in sorted(steps) if one <= at][-1] for at in range(0, DAY, SCRAPE)}
+
+
+def _fires(rule: dict[str, Any], samples: dict[int, float], after: int) -> bool:
+    return value_of(rule["expr"], samples, START + after) is not None
+
+
+@EACH_EVENT
+def test_an_event_fires_whenever_it_was_counted(rule: dict[str, Any]) -> None:
+    """What was counted before the first sample of a process fires like what came later, for a while and once."""
+    assert not any(_fires(rule, _series(since_0=0), after) for after in (SCRAPE, 600, 7200))
+    first, later = _series(since_0=1), _series(since_0=0, since_9000=1)
+    assert _fires(rule, first, 0)
+    assert _fires(rule, first, 600)
+    assert not _fires(rule, first, 3600 + LOOK_BACK)
+    assert not _fires(rule, later, 8985)
+    assert _fires(rule, later, 9000)
+    assert not _fires(rule, later, 9000 + 3600 + SCRAPE)
+
+
+def test_an_increase_alone_misses_what_was_counted_first() -> None:
+    """The control: without its second half such a condition says nothing of what a process counted as it started."""
+    assert value_of("increase(x[1h]) > 0", _series(since_0=1), START + 600) is None
+    assert value_of("increase(x[1h]) > 0", _series(since_0=0, since_300=1), START + 600) == 1
 
 
 def test_prometheus_scrapes_what_runs() -> None:
