@@ -51,11 +51,11 @@ class WeakenedReplicas(Weakened):
         assert isinstance(self.store, Replicated)
         return self.store.replicas
 
-    def catch_up(self) -> None:
+    def catch_up(self, table: str = "ledger") -> None:
         """Pass on, unless it is off."""
         assert isinstance(self.store, Replicated)
         if self.catches_up:
-            self.store.catch_up()
+            self.store.catch_up(table)
 
 
 def new_partition() -> Partition:

@@ -177,6 +177,31 @@ def test_a_replica_that_lags_is_passed_over(connect: Connect, cluster: Cluster, 
         lagging.execute(f"SYSTEM START FETCHES {replicated_database}.ledger")
 
 
+def test_a_replica_without_tables_is_passed_over(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """Where a replica's database is new the consumer goes on with the others, whether or not it may create tables."""
+    user = f"audit_{uuid.uuid4().hex[:12]}"
+    first, second, third = cluster.replicas
+    with cluster.database() as database:
+        owner = open_store(cluster.url(database))
+        migrate(owner)
+        owner.close()
+        grants = [_here(one, database, user) for one in ON_ONE_SERVER]
+        _grant(cluster, [*grants, *_statements(database, user)[1]], user)
+        third.execute(f"DROP DATABASE {database} SYNC")
+        third.execute(f"CREATE DATABASE {database}")
+        store = open_store(cluster.url(database, third).replace("default@", f"{user}:secret@"))
+        assert migrate(store) == ()
+        assert "this user may not create them" in caplog.text
+        partition, ledger = new_partition(), Ledger(store)
+        take_over(ledger, partition)
+        assert ledger.end(partition) == len(OFFSETS)
+        store.close()
+        for replica in (first, second):
+            assert rows_of(replica, database, f"stream = '{partition.stream}'") == (len(OFFSETS),) * 3
+        for replica in cluster.replicas:
+            replica.execute(f"DROP USER {user}")
+
+
 def test_migrate_names_a_cluster_that_is_not_there(clickhouse: ClickHouse) -> None:
     """A cluster that the server does not know is named, and those that it knows."""
     store = open_store(f"{clickhouse.url}?cluster=nowhere")

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import random
 import time
+import uuid
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +18,7 @@ from tests.replicated import BUNDLE_HASH, DEADLINE_S, OFFSETS, RACES, difference
 from tests.servers.cluster import NAME
 from usageaudit.errors import OutcomeUnknown, StoreUnavailable
 from usageaudit.stores.address import open_store
-from usageaudit.stores.ledger import Ledger
+from usageaudit.stores.ledger import Finding, Ledger
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 TRIES = max(1, RACES // 7)
 KILLS = max(3, RACES // 5)
 EVENTS = 1_000 * KILLS
+WAITED_FOR_S = 4
+"""Less than a replica that does not answer is waited for."""
 POINTS = ("after poll", "in the middle of an insert", "after insert", "before acknowledge", "after fence")
 
 pytestmark = [pytest.mark.clickhouse, pytest.mark.timeout(600 + 20 * RACES)]
@@ -59,7 +63,7 @@ def test_a_replica_out_of_reach_refuses_takeovers(connect: Connect, cluster: Clu
 
 
 def test_an_owner_writes_on_while_a_replica_is_away(connect: Connect, cluster: Cluster) -> None:
-    """Two of three replicas are a quorum; the third has every row soon after its return."""
+    """Two of three replicas are most of them; the third has every row soon after its return."""
     first, _, away = cluster.replicas
     partition, ledger = new_partition(), Ledger(connect(first))
     epoch = _fence_and_record(ledger, partition, range(50))
@@ -116,8 +120,8 @@ def test_a_replica_that_the_url_does_not_list_refuses_takeovers(
     store.close()
 
 
-def test_nothing_is_written_while_most_replicas_are_away(connect: Connect, cluster: Cluster) -> None:
-    """One of three is no quorum: the owner is told, and all is exact when the others are back."""
+def test_nothing_is_acknowledged_while_most_replicas_are_away(connect: Connect, cluster: Cluster) -> None:
+    """One of three is not most of them: the owner is told, and all is exact when the others are back."""
     first, *others = cluster.replicas
     partition, ledger = new_partition(), Ledger(connect(first))
     epoch = _fence_and_record(ledger, partition, range(100))
@@ -130,6 +134,71 @@ def test_nothing_is_written_while_most_replicas_are_away(connect: Connect, clust
         for other in others:
             other.start()
     take_over(ledger, partition)
+    assert differences(connect, cluster, partition) == (0, 0)
+
+
+def test_a_finding_outlives_the_replica_that_it_was_written_to(
+    connect: Connect, cluster: Cluster, replicated_database: str
+) -> None:
+    """A finding on one replica alone is not taken for kept; when the writer goes on another replica has it."""
+    first, *others = cluster.replicas
+    ledger, finding = Ledger(connect(first)), _finding()
+    for other in others:
+        other.execute(f"SYSTEM STOP FETCHES {replicated_database}.findings_log")
+    try:
+        with pytest.raises(StoreUnavailable, match="only 1 replicas have all"):
+            ledger.add_finding(finding)
+    finally:
+        for other in others:
+            other.execute(f"SYSTEM START FETCHES {replicated_database}.findings_log")
+    ledger.add_finding(finding)
+    first.pause()
+    try:
+        kept = f"SELECT count() FROM {replicated_database}.findings_log WHERE finding_id = '{finding.finding_id}'"
+        assert [(1,)] in [other.execute(kept) for other in others]
+    finally:
+        first.resume()
+
+
+def _finding() -> Finding:
+    now = dt.datetime.now(dt.UTC)
+    return Finding(uuid.uuid4().hex, "offset_gap", "notice", "dropped", now, now)
+
+
+def test_a_replica_that_is_away_is_asked_last(connect: Connect, cluster: Cluster) -> None:
+    """One that hangs costs the batches after the first no time."""
+    first, hangs, _ = cluster.replicas
+    partition, ledger = new_partition(), Ledger(connect(first))
+    epoch = _fence_and_record(ledger, partition, range(50))
+    hangs.pause()
+    try:
+        ledger.record(ledger_block(range(50, 100)), partition, epoch, 2, bundle=BUNDLE_HASH)
+        begin = time.monotonic()
+        ledger.record(ledger_block(range(100, 200)), partition, epoch, 3, bundle=BUNDLE_HASH)
+        assert time.monotonic() - begin < WAITED_FOR_S
+    finally:
+        hangs.resume()
+    assert differences(connect, cluster, partition) == (0, 0)
+
+
+def test_a_server_that_is_listed_twice_counts_once(
+    cluster: Cluster, replicated_database: str, connect: Connect
+) -> None:
+    """The same replica under two hosts of the URL is one that has a batch, not two."""
+    first, *others = cluster.replicas
+    store = open_store(f"{cluster.url(replicated_database).replace('default@', f'default@127.0.0.1:{first.port},')}")
+    partition, ledger = new_partition(), Ledger(store)
+    epoch = _fence_and_record(ledger, partition, range(100))
+    for other in others:
+        other.execute(f"SYSTEM STOP FETCHES {replicated_database}.ledger")
+    try:
+        with pytest.raises(OutcomeUnknown, match="only 1 replicas have all"):
+            ledger.record(ledger_block(range(100, 200)), partition, epoch, 2, bundle=BUNDLE_HASH)
+    finally:
+        for other in others:
+            other.execute(f"SYSTEM START FETCHES {replicated_database}.ledger")
+    take_over(ledger, partition)
+    store.close()
     assert differences(connect, cluster, partition) == (0, 0)
 
 
@@ -156,8 +225,8 @@ def test_a_replica_killed_while_it_receives_a_block(connect: Connect, cluster: C
     _report("kill -9 of the replica that is written to", "while it receives a block", found)
 
 
-def _over_broken_quorum(connect: Connect, cluster: Cluster, database: str) -> tuple[int, int]:
-    """Kill the only replica that has a block while it waits for the quorum, start it again, and take over."""
+def _over_only_copy(connect: Connect, cluster: Cluster, database: str) -> tuple[int, int]:
+    """Kill the only replica that has a block while the others are to catch up, start it again, and take over."""
     dies, *others = cluster.replicas
     partition, old, owner = new_partition(), Ledger(connect(dies)), Owner()
     epoch = old.fence(partition, "old")
@@ -183,16 +252,16 @@ def _await_rows(replica: Replica, database: str, partition: Partition) -> None:
         assert time.monotonic() < give_up
 
 
-def test_a_replica_killed_while_it_waits_for_the_quorum(
+def test_a_replica_killed_while_the_others_catch_up(
     connect: Connect, cluster: Cluster, replicated_database: str
 ) -> None:
     """A block that one replica alone has committed when it dies is read back through another, not written again."""
-    found = [_over_broken_quorum(connect, cluster, replicated_database) for _ in range(TRIES)]
+    found = [_over_only_copy(connect, cluster, replicated_database) for _ in range(TRIES)]
     assert found == [(0, 0)] * TRIES
-    _report("kill -9 of the replica that is written to", "while it waits for the quorum", found)
+    _report("kill -9 of the replica that is written to", "while the others catch up", found)
 
 
-def test_a_quorum_that_is_not_reached_leaves_the_outcome_unknown(
+def test_a_block_that_the_others_do_not_take_has_an_unknown_outcome(
     connect: Connect, cluster: Cluster, replicated_database: str
 ) -> None:
     """Where the others do not take a block in time, its sender learns that it may be there; a takeover finds it."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -27,15 +28,19 @@ from tests.replicated import (
     new_partition,
     take_over,
 )
+from usageaudit.embedded_log import EmbeddedLog, NewRecord
 from usageaudit.errors import Fenced, OutcomeUnknown, StoreUnavailable
+from usageaudit.integrity import verify
 from usageaudit.stores.ledger import Ledger
+from usageaudit.streams.inspection import inspect
+from usageaudit.streams.port import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from tests.replicated import Connect
     from tests.servers.cluster import Cluster, Replica
-    from usageaudit.streams.port import Partition
 
 CONTROLS = max(2, RACES // 10)
 BATCH = 50
@@ -171,3 +176,32 @@ def test_control_without_catching_up_what_is_recorded_is_written_again(
     found = [_over_lagging_replica(connect, cluster, replicated_database, catches_up=False) for _ in range(CONTROLS)]
     assert found == [(0, len(OFFSETS))] * CONTROLS
     _report(CONTROLS, found, control="no SYSTEM SYNC REPLICA")
+
+
+def test_verify_waits_for_a_replica_that_lags(
+    connect: Connect, cluster: Cluster, replicated_database: str, tmp_path: Path
+) -> None:
+    """What a replica has not fetched yet is not missing: it catches up before it is counted."""
+    first, lagging = cluster.replicas[0], cluster.replicas[2]
+    with closing(EmbeddedLog.open(tmp_path)) as log:
+        log.append("usage-events", [NewRecord(None, b"x") for _ in OFFSETS])
+        partition = Partition(log.identity, "usage-events", 0)
+    old, asked, found = Ledger(connect(first)), connect(lagging), list[str]()
+    epoch = old.fence(partition, "owner")
+    asked.execute("SELECT 1")  # has its connection, which a new one would begin with catching up
+
+    def look() -> None:
+        with closing(inspect(f"embedded:{tmp_path}")) as stream:
+            found.extend(one.kind for one in verify(asked, stream).problems if one.stream == partition.stream)
+        found.append("verified")
+
+    lagging.execute(f"SYSTEM STOP FETCHES {replicated_database}.ledger")
+    try:
+        old.record(ledger_block(OFFSETS), partition, epoch, 1, bundle=BUNDLE_HASH)
+        thread = threading.Thread(target=look)
+        thread.start()
+        _await_waiting(lagging, thread)
+    finally:
+        lagging.execute(f"SYSTEM START FETCHES {replicated_database}.ledger")
+    thread.join(DEADLINE_S)
+    assert found == ["verified"]

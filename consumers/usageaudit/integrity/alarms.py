@@ -57,9 +57,7 @@ def _keep(store: Store, findings: Sequence[Finding]) -> str | None:
         return None
     try:
         there = {str(found) for (found,) in store.execute(_THERE, {"ids": [one.finding_id for one in findings]}).rows}
-        for one in findings:
-            if one.finding_id not in there:
-                ledger.add_finding(one)
+        ledger.add_findings([one for one in findings if one.finding_id not in there])
     except QueryError as error:
         return str(error)
     return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import logging
 import re
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -19,7 +19,7 @@ from usageaudit.stores.parameters import parameter_text
 from usageaudit.stores.port import Limits, Rows
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from usageaudit.errors import UsageAuditError
     from usageaudit.stores.address import ClickHouseAddress
@@ -105,14 +105,18 @@ class ClickHouseStore:
     """A server behind the port `Store`. It connects when it is first used, and anew after any failure.
 
     Requires a server of 23.3 or later: older ones know no parameters in the native protocol. `settings` go with every
-    statement of usageaudit's own. `greeting` is a statement that each new connection begins with, within
-    `_GREETING_SECONDS`; what the server refuses of it for good, such as for want of a grant, is passed over.
+    statement of usageaudit's own. `greeting` is the statements that each new connection begins with, each within
+    `_GREETING_SECONDS`; `refusals` is what the server refused of it for good, such as for want of a grant.
     """
 
     def __init__(
-        self, address: ClickHouseAddress, settings: Mapping[str, int | float | str] | None = None, greeting: str = ""
+        self,
+        address: ClickHouseAddress,
+        settings: Mapping[str, int | float | str] | None = None,
+        greeting: Sequence[str] = (),
     ) -> None:
         self._address, self._settings, self._greeting = address, settings or {}, greeting
+        self.refusals: Sequence[QueryError] = ()
         self._client = self._new_client()
 
     def _new_client(self) -> Any:
@@ -219,15 +223,17 @@ class ClickHouseStore:
             self._greet()
 
     def _greet(self) -> None:
-        if not self._greeting:
-            return
-        context = self._client.connection.context
+        context, refused = self._client.connection.context, list[QueryError]()
         # Those of the statement that the connection is for may forbid it.
         settings, context.settings = context.settings, {"receive_timeout": _GREETING_SECONDS}
-        with suppress(QueryError), self._failing(dialect.failure):
-            self._send_query(self._greeting, None, None)
-            self._await_end()
-        context.settings = settings
+        for statement in self._greeting:
+            try:
+                with self._failing(dialect.failure):
+                    self._send_query(statement, None, None)
+                    self._await_end()
+            except QueryError as error:
+                refused.append(error)
+        self.refusals, context.settings = refused, settings
 
     def _unreachable(self, error: BaseException) -> StoreUnavailable:
         tls = "is TLS spoken on this port" if self._address.secure else "does the port speak TLS only"

@@ -24,6 +24,7 @@ _CREATE = re.compile(r"\ACREATE (TABLE|VIEW)\b")
 _MEMBERS = "SELECT count(), uniqExact(shard_num) FROM system.clusters WHERE cluster = {cluster:String}"
 _CLUSTERS = "SELECT arraySort(groupUniqArray(cluster)) FROM system.clusters"
 _MACROS = "SELECT groupArray(macro), anyIf(substitution, macro = 'replica') FROM system.macros"
+_FENCE, _IN_KEEPER = "fence", "KeeperMap"
 _WITHOUT_KEEPER_MAP = "keeper_map_path_prefix"
 
 
@@ -32,21 +33,30 @@ def check_tables(store: Store) -> None:
     engines = [str(engine) for (engine,) in store.execute(_FENCE_ENGINE).rows]
     if not engines:
         return
-    replicated = engines == ["KeeperMap"]
+    replicated = engines == [_IN_KEEPER]
     if replicated and not isinstance(store, Replicated):
         raise ConfigurationError(
             "the store's tables are replicated and its URL names one server: list every replica as a host, and add "
             "?cluster=NAME; otherwise what was written through another replica could be written again"
         )
     if isinstance(store, Replicated) and not replicated:
-        raise ConfigurationError(
-            "the store's tables are those of a single server and its URL names a cluster: leave ?cluster= out, or "
-            "name another database; tables of one server are not made replicated"
-        )
+        raise _of_one_server()
+
+
+def _of_one_server() -> ConfigurationError:
+    return ConfigurationError(
+        "the store's tables are those of a single server and its URL names a cluster: leave ?cluster= out, or "
+        "name another database; tables of one server are not made replicated"
+    )
 
 
 def complete_replicas(store: Replicated) -> None:
-    """Give each replica that can be reached the tables and views that another has and it has not."""
+    """Give each replica that can be reached the tables and views that another has and it has not.
+
+    Raises:
+        ConfigurationError: one has the tables of a single server.
+        QueryError: a server refuses, such as for want of a grant.
+    """
     found: list[tuple[Store, dict[str, str]]] = []
     for replica in store.replicas:
         try:
@@ -54,8 +64,10 @@ def complete_replicas(store: Replicated) -> None:
         except StoreUnavailable:
             continue
         found.append((replica, {str(name): str(created) for name, created in rows}))
+    if any(_FENCE in one and _IN_KEEPER not in one[_FENCE] for _, one in found):
+        raise _of_one_server()
     everything = {name: created for _, one in found for name, created in one.items()}
-    for replica, one in found:
+    for replica, one in found if _FENCE in everything else ():
         for name in _NAMES:
             if name in everything and name not in one:
                 replica.execute(_CREATE.sub(r"CREATE \1 IF NOT EXISTS", everything[name], count=1))

@@ -10,12 +10,14 @@ from usageaudit.errors import StoreUnavailable
 from usageaudit.stores.port import Replicated
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from usageaudit.stores.port import Parameters, Store
     from usageaudit.streams.port import Partition
 
 TRIES = 100
+_UNCHANGED = 3
+"""So many refusals in a row without another owner's epoch in between: Keeper refuses for another reason."""
 
 _OF_PARTITION = "stream = {stream:String} AND topic = {topic:String} AND partition = {partition:UInt32}"
 _TAKE = f"""INSERT INTO fence (stream, topic, partition, epoch, owner, taken_at)
@@ -93,10 +95,16 @@ class KeeperFence:
     def raise_epoch(self, partition: Partition, owner: str) -> int:
         """Write a higher epoch, again until it was written in one step, without another owner's in between."""
         key, refused = {"key": query_prefix(partition)}, ""
+        before: Sequence[tuple[object, ...]] = ()
+        unchanged = 0
         for _ in range(TRIES):
             found = self._store.execute(_OWNER_OF_KEY, key).rows
             if found and found[0][1] == owner:
                 return int(found[0][0])
+            unchanged = unchanged + 1 if refused and found == before else 0
+            if unchanged == _UNCHANGED:
+                raise StoreUnavailable(f"the epoch of {partition} can't be raised: {refused}")
+            before = found
             try:
                 if found:
                     self._store.execute(_RAISE_KEY, {**key, "owner": owner, "next": int(found[0][0]) + 1})

@@ -22,7 +22,7 @@ from usageaudit.stores.port import Insert, Replicated
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from usageaudit.stores.port import Store
+    from usageaudit.stores.port import Parameters, Store
     from usageaudit.streams.port import Partition
 
 __all__ = ["BundleToKeep", "EventKey", "Finding", "Ledger", "Offsets", "RejectedRecord"]
@@ -203,7 +203,8 @@ class Ledger:
 
     def keep_bundle(self, bundle: BundleToKeep, loaded_by: str) -> None:
         """Keep a policy bundle, once."""
-        self._store.execute(
+        self._keep(
+            "bundles_log",
             _BUNDLE,
             {
                 "hash": bundle.hash,
@@ -219,7 +220,8 @@ class Ledger:
         if not approvals:
             return
         found = [one.approval for one in approvals]
-        self._store.execute(
+        self._keep(
+            "policy_approvals_log",
             _APPROVALS,
             {
                 "bundle": bundle_hash,
@@ -242,8 +244,26 @@ class Ledger:
 
     def add_finding(self, finding: Finding) -> None:
         """Append a finding, unless there is one with its id."""
-        values = {name: getattr(finding, name) for name in Finding.__slots__}
-        self._store.execute(_FINDING, {**values, "event_refs": list(finding.event_refs)})
+        self.add_findings([finding])
+
+    def add_findings(self, findings: Sequence[Finding]) -> None:
+        """Append findings, except those whose id there is."""
+        if not findings:
+            return
+        for finding in findings:
+            values = {name: getattr(finding, name) for name in Finding.__slots__}
+            self._store.execute(_FINDING, {**values, "event_refs": list(finding.event_refs)})
+        self._outlive("findings_log")
+
+    def _keep(self, table: str, sql: str, values: Parameters) -> None:
+        """Write what is written once."""
+        self._store.execute(sql, values)
+        self._outlive(table)
+
+    def _outlive(self, table: str) -> None:
+        """Return when what was written to a table outlives the server that took it: who wrote it goes on then."""
+        if isinstance(self._store, Replicated):
+            self._store.catch_up(table)
 
     def add_offset_gap(self, partition: Partition, first: int, last: int, *, acknowledged: bool = False) -> None:
         """Append the finding that the stream dropped the offsets [first, last) before they were recorded.

@@ -11,6 +11,7 @@ any more says so in its name, `NNNN_…_breaking.sql`.
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from dataclasses import dataclass
 from importlib.resources import files
@@ -22,6 +23,8 @@ from usageaudit.stores.port import Replicated
 
 if TYPE_CHECKING:
     from usageaudit.stores.port import Store
+
+log = logging.getLogger("usageaudit.store")
 
 _NAME = re.compile(r"(\d{4})_\w+\.sql")
 _BREAKING = "_breaking.sql"
@@ -106,13 +109,24 @@ def migrate(store: Store) -> tuple[int, ...]:
         StoreUnavailable: it can't be reached.
     """
     if isinstance(store, Replicated):
-        clustered.complete_replicas(store)
+        clustered.check_tables(store)
+        _complete_replicas(store)
     todo = pending(store)
     if todo and isinstance(store, Replicated):
         clustered.check_servers(store)
     for migration in todo:
         _apply(store, migration)
     return tuple(migration.version for migration in todo)
+
+
+def _complete_replicas(store: Replicated) -> None:
+    """Give each replica the tables that it lacks; who may not, and has all on the one that is spoken to, goes on."""
+    try:
+        clustered.complete_replicas(store)
+    except QueryError as error:
+        if pending(store):
+            raise
+        log.warning("a replica lacks tables and this user may not create them, so run `usageaudit migrate`: %s", error)
 
 
 def _apply(store: Store, migration: Migration) -> None:

@@ -114,5 +114,5 @@ class Replicated(Store, Protocol):
         """Each of the servers by itself."""
 
     @abstractmethod
-    def catch_up(self) -> None:
-        """Return when the server that answers reads, and most of all, have every row that was recorded before."""
+    def catch_up(self, table: str = "ledger") -> None:
+        """Return when the server that answers reads, and most of all, have every row that a table got before."""

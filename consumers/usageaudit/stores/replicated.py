@@ -7,10 +7,12 @@ replica that may still be writing can't be reached, KILL fails, for nobody knows
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from usageaudit.errors import OutcomeUnknown, StoreUnavailable
+from usageaudit.errors import OutcomeUnknown, QueryError, StoreUnavailable
+from usageaudit.ledger.ddl import TABLES
 from usageaudit.stores.clickhouse import ClickHouseStore
 
 if TYPE_CHECKING:
@@ -20,14 +22,20 @@ if TYPE_CHECKING:
     from usageaudit.stores.native import NativeBlock
     from usageaudit.stores.port import Insert, Limits, Parameters, Rows
 
-_SYNC = "SYSTEM SYNC REPLICA ledger LIGHTWEIGHT"
+_LEDGER = "ledger"
+_REPLICATED = frozenset(table.name for table in TABLES)
+_SYNC = "SYSTEM SYNC REPLICA {table} LIGHTWEIGHT"
 _OF_LEDGER = "FROM system.replicas WHERE database = currentDatabase() AND table = 'ledger'"
 _NAME = f"SELECT replica_name {_OF_LEDGER}"
-_REGISTERED = f"SELECT mapKeys(replica_is_active) {_OF_LEDGER}"
+_REGISTERED = f"SELECT replica_name, mapKeys(replica_is_active) {_OF_LEDGER}"
 # What a server has written to Keeper comes after what was there before: its next reads see that, too. Reads alone may
-# be answered by a member of a Keeper ensemble that lags.
+# be answered by a member of a Keeper ensemble that lags, and SYNC reads what there is to catch up with.
 _SEE_THE_FENCE = """INSERT INTO fence (partition_key, stream, topic, partition, epoch, owner, taken_at)
 SELECT concat('replica/', getMacro('replica')), '', '', 0, 0, '', now64(3, 'UTC') SETTINGS keeper_map_strict_mode = 0"""
+_GREETING = (_SEE_THE_FENCE, _SYNC.format(table=_LEDGER))
+_NO_TABLE = "(code 60)"
+_AWAY_SECONDS = 60.0
+"""For so long a replica that did not catch up is asked after the others."""
 
 SETTINGS: Mapping[str, int | float | str] = {
     "insert_deduplicate": 0,
@@ -53,9 +61,11 @@ class ReplicatedStore:
 
     def __init__(self, address: ClusterAddress) -> None:
         self._address = address
-        self._answering = [ClickHouseStore(one, SETTINGS, _SYNC) for one in address.replicas]
+        self._answering = [ClickHouseStore(one, SETTINGS, _GREETING) for one in address.replicas]
         # Apart from those that answer: a replica that lags has to be fenced, and does not answer.
         self._each = [ClickHouseStore(one, SETTINGS) for one in address.replicas]
+        self._away_until = dict.fromkeys(range(len(self._each)), 0.0)
+        self._caught_up_last = 0
         self._current = 0
 
     @property
@@ -75,7 +85,7 @@ class ReplicatedStore:
 
     def look_up(self, sql: str, name: str, block: NativeBlock) -> Rows:
         """Run a read that may join the rows of a block as the temporary table `name`."""
-        with self._reached() as replica:
+        with self._reached(caught_up=True) as replica:
             return replica.look_up(sql, name, block)
 
     def query(self, sql: str, parameters: Parameters | None = None, limits: Limits | None = None) -> Rows:
@@ -85,10 +95,12 @@ class ReplicatedStore:
 
     def insert(self, insert: Insert) -> None:
         """Write a block as one data part on one replica, and wait until most have it; see the port."""
-        with self._reached() as replica:
+        with self._reached(caught_up=True) as replica:
             replica.insert(insert)
+        if insert.table not in _REPLICATED:
+            return
         try:
-            self._most_catch_up(replica)
+            self._most_catch_up(replica, insert.table)
         except StoreUnavailable as error:
             raise OutcomeUnknown(f"insert {insert.query_id}: one replica has it: {error}; read back") from None
 
@@ -98,7 +110,8 @@ class ReplicatedStore:
         Raises StoreUnavailable where a replica of the ledger, or a host of the URL while there is no ledger, can't be
         reached.
         """
-        registered = self._registered()
+        with self._reached() as current:
+            _, registered = _registered(current)
         ended, failed = set[str](), list[str]()
         for replica in self._each:
             try:
@@ -108,29 +121,38 @@ class ReplicatedStore:
         if registered - ended or (failed and not registered):
             raise _unfenced(sorted(registered - ended), failed)
 
-    def catch_up(self) -> None:
-        """Wait until the replica that is spoken to, and most of those of the ledger, have all that was recorded.
+    def catch_up(self, table: str = _LEDGER) -> None:
+        """Wait until the replica that is spoken to, and most of all, have all that was written to a table.
 
-        What has been read back is then as safe as what a quorum has confirmed.
+        What is read then is on most of them, so that it outlives the loss of one.
         """
         with self._reached() as current:
-            current.execute(_SYNC)
-        self._most_catch_up(current)
+            _sync(current, table)
+        self._most_catch_up(current, table)
 
-    def _most_catch_up(self, current: ClickHouseStore) -> None:
-        """Wait until most replicas have what the current one has."""
-        most = len(self._registered()) // 2 + 1
-        place = self._answering.index(current)
-        synced, failed = 1, list[str]()
-        for replica in (*self._each[:place], *self._each[place + 1 :]):
-            if synced < most:
-                try:
-                    replica.execute(_SYNC)
-                    synced += 1
-                except StoreUnavailable as error:
-                    failed.append(str(error))
-        if synced < most:
-            raise StoreUnavailable(f"only {synced} replicas have all that was recorded: {'; '.join(failed)}")
+    def _most_catch_up(self, current: ClickHouseStore, table: str) -> None:
+        """Wait until most replicas have what the current one has; the same one listed twice counts once."""
+        own, registered = _registered(current)
+        most = len(registered) // 2 + 1
+        synced, failed = {own}, list[str]()
+        for place in self._others(self._answering.index(current)):
+            if len(synced & registered) >= most:
+                return
+            try:
+                synced.add(_sync(self._each[place], table))
+            except StoreUnavailable as error:
+                failed.append(str(error))
+                self._away_until[place] = time.monotonic() + _AWAY_SECONDS
+            else:
+                self._away_until[place], self._caught_up_last = 0.0, place
+        if len(synced & registered) < most:
+            raise StoreUnavailable(f"only {len(synced)} replicas have all that was recorded: {'; '.join(failed)}")
+
+    def _others(self, current: int) -> list[int]:
+        """Return the places of the others: first the one that caught up last, last those that did not of late."""
+        now = time.monotonic()
+        others = [place for place in self._away_until if place != current]
+        return sorted(others, key=lambda place: (self._away_until[place] > now, place != self._caught_up_last))
 
     def another(self) -> ReplicatedStore:
         """Return a store of the same address for another thread."""
@@ -141,18 +163,15 @@ class ReplicatedStore:
         for replica in (*self._answering, *self._each):
             replica.close()
 
-    def _registered(self) -> set[str]:
-        """Return the names of the replicas of the ledger, whether or not they are there; none where it has no table."""
-        rows = self.execute(_REGISTERED).rows
-        names = {str(name) for (names,) in rows for name in names}
-        if rows and not names:
-            raise StoreUnavailable("Keeper does not say which replicas there are: is it running, and are most of it")
-        return names
-
     @contextmanager
-    def _reached(self) -> Iterator[ClickHouseStore]:
-        """Give a replica that can be reached; where it fails, the next call begins with the one after it."""
+    def _reached(self, *, caught_up: bool = False) -> Iterator[ClickHouseStore]:
+        """Give a replica that can be reached; where it fails, the next call begins with the one after it.
+
+        Raises QueryError where it has to have caught up and its connection could not begin with that.
+        """
         replica = self._connected_replica()
+        if caught_up and replica.refusals:
+            raise replica.refusals[0]
         try:
             yield replica
         except (StoreUnavailable, OutcomeUnknown):
@@ -160,17 +179,45 @@ class ReplicatedStore:
             raise
 
     def _connected_replica(self) -> ClickHouseStore:
-        failed = list[str]()
+        """Return a replica that has tables, or any where none has, as before the first migration."""
+        failed, empty = list[str](), list[ClickHouseStore]()
         for _ in self._answering:
             replica = self._answering[self._current % len(self._answering)]
             try:
                 replica.connect()
             except StoreUnavailable as error:
                 failed.append(str(error))
-                self._current += 1
             else:
-                return replica
+                if not any(_NO_TABLE in str(error) for error in replica.refusals):
+                    return replica
+                empty.append(replica)
+                replica.close()  # it may have tables when it is connected to again
+            self._current += 1
+        if empty and not failed:
+            return empty[0]
+        failed += [f"ClickHouse at {replica} has no tables: run usageaudit migrate" for replica in empty]
         raise StoreUnavailable("no replica can be used: " + "; ".join(failed))
+
+
+def _registered(replica: ClickHouseStore) -> tuple[str, set[str]]:
+    """Return a replica's name, and those of all of the ledger, there or not; none where it has no table."""
+    for own, names in replica.execute(_REGISTERED).rows:
+        if not names:
+            raise StoreUnavailable("Keeper does not say which replicas there are: is it running, and are most of it")
+        return str(own), {str(name) for name in names}
+    return "", set()
+
+
+def _sync(replica: ClickHouseStore, table: str) -> str:
+    """Wait until a replica has all that was written to a table, and return the name that the others know it by."""
+    try:
+        replica.execute(_SEE_THE_FENCE)
+        replica.execute(_SYNC.format(table=table))
+    except QueryError as error:
+        if _NO_TABLE not in str(error):
+            raise
+        raise StoreUnavailable(f"ClickHouse at {replica} lacks tables: run usageaudit migrate ({error})") from None
+    return "".join(str(name) for (name,) in replica.execute(_NAME).rows)
 
 
 def _end_statements(replica: ClickHouseStore, query_id_prefix: str) -> str:
