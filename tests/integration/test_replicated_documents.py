@@ -249,3 +249,19 @@ def test_tables_of_a_cluster_and_of_one_server_are_not_taken_for_each_other(
     with pytest.raises(ConfigurationError, match="tables are those of a single server"):
         migrate(store)
     store.close()
+
+
+def test_tables_of_one_server_are_not_copied_to_the_others(cluster: Cluster) -> None:
+    """Adding a cluster to the URL of a store of one server is refused before anything is created."""
+    first, second, third = cluster.replicas
+    with cluster.database() as database:
+        single = open_store(f"clickhouse://default@127.0.0.1:{first.port}/{database}")
+        migrate(single)
+        single.close()
+        for asked_first in (first, second):
+            store = open_store(cluster.url(database, asked_first))
+            with pytest.raises(ConfigurationError, match="tables are those of a single server"):
+                migrate(store)
+            store.close()
+        tables = f"SELECT count() FROM system.tables WHERE database = '{database}'"
+        assert [replica.execute(tables) for replica in (second, third)] == [[(0,)], [(0,)]]
