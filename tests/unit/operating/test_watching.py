@@ -51,23 +51,15 @@ def test_a_look_that_fails_is_not_the_last(monkeypatch: pytest.MonkeyPatch, tmp_
     _wait(lambda: not watch.reachable())  # nobody asks the store any more
 
 
-def test_spools_that_come_and_go_while_they_are_looked_at(tmp_path: Path) -> None:
-    """Publishers remove what they emptied at any moment: that is no error of whoever looks at the folder."""
-    stop = threading.Event()
-    paths = [tmp_path / f"spool{SUFFIX}", tmp_path / f"spool{SUFFIX}-wal"]
+def test_a_spool_whose_files_have_no_size_is_listed(tmp_path: Path) -> None:
+    """What can't be asked for its size, as when it was just removed, counts as nothing and ends no look.
 
-    def churn() -> None:
-        while not stop.is_set():
-            for path in paths:
-                path.touch()
-            for path in paths:
-                path.unlink(missing_ok=True)
-
-    thread = threading.Thread(target=churn)
-    thread.start()
-    try:
-        for _ in range(500):
-            assert len(statuses(tmp_path)) <= 1
-    finally:
-        stop.set()
-        thread.join()
+    The name leaves no room for that of the log beside it, for which the system has another error than for none.
+    """
+    path = tmp_path / f"{'x' * (255 - len(SUFFIX))}{SUFFIX}"
+    path.write_bytes(b"no spool")
+    with pytest.raises(OSError, match="too long"):
+        path.with_name(path.name + "-wal").stat()
+    (found,) = statuses(tmp_path)
+    assert (found.path, found.bytes) == (path, 8)
+    assert found.problem.startswith("it can't be read")
