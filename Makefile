@@ -3,7 +3,7 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
-WORKERS ?= 2
+WORKERS ?= 3
 CASES ?= 1000000
 BENCH_ARGS ?=
 
@@ -24,9 +24,10 @@ help: ## list these verbs
 demo: $(EMBEDDED) ## run the demonstration: nothing else to install or start
 	$(BIN)/usageaudit demo
 
-# Each worker starts servers of its own, and runs whole files: what a file shares is set up once.
-test: $(DEV) ## run the tests (PYTEST_ARGS="-k kafka", WORKERS=4); real servers are downloaded once
-	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile $(PYTEST_ARGS)
+# Each worker starts servers of its own, and runs whole files: what a file shares is set up once. In the order of folders
+# the small ones, tests/unit, come last, so that the workers end together.
+test: $(DEV) ## run the tests (PYTEST_ARGS="-k kafka", WORKERS=2); real servers are downloaded once
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 
 check: $(DEV) ## lint, check the format, the types and the layers
 	$(BIN)/ruff check .

@@ -20,6 +20,9 @@ from tests.servers.kafka import Kafka
 from tests.servers.packages import UnavailableError
 from tests.servers.process import Server
 
+# A worker of pytest-xdist is given a width, which commands would lay their tables out for.
+os.environ.pop("COLUMNS", None)
+
 S = TypeVar("S", bound=Server)
 
 MARKERS = {
@@ -55,7 +58,6 @@ def skip(reason: str) -> NoReturn:
 
 @contextmanager
 def running(server: S) -> Iterator[S]:
-    """Start a server and stop it when the block ends; skip, or fail in CI, where the machine can't run it."""
     """Start a server, and stop it at the end of the block; skip the test where the machine can't have it."""
     try:
         server.start()

@@ -88,10 +88,14 @@ COMMANDS: dict[str, Entry] = {
         "usageaudit.cli.doctor", "doctor", "Check that every configured part works.", ("usageaudit doctor",)
     ),
     "topic": Entry(
-        "usageaudit.cli.topic", "topic_app", "Create and check the topic of events, and see how far behind it is read."
+        "usageaudit.cli.topic",
+        "topic_app",
+        "Create and check the topic of events, and see how far behind its consumers are.",
     ),
     "spool": Entry(
-        "usageaudit.cli.spool", "spool_app", "Look after events that publishers keep on this machine for the broker."
+        "usageaudit.cli.spool",
+        "spool_app",
+        "Look after events that publishers keep on this machine until the broker has them.",
     ),
     "migrate": Entry(
         "usageaudit.cli.migrate",
