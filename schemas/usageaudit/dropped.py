@@ -12,6 +12,7 @@ from typing import Annotated, Literal
 import msgspec
 
 from usageaudit.cloudevents import MAX_RECORD_BYTES, encode_structured
+from usageaudit.events.marks import Name  # noqa: TC001  msgspec reads the annotations
 from usageaudit.events.times import format_time, parse_time
 
 EVENTS_DROPPED = "io.usageaudit.events_dropped.v1"
@@ -42,7 +43,7 @@ class _Data(msgspec.Struct):
 class _Report(msgspec.Struct):
     specversion: Literal["1.0"]
     type: Literal["io.usageaudit.events_dropped.v1"]
-    source: _Text
+    source: Name
     data: _Data
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.acceptance.conftest import COMMAND, Pair
+from usageaudit.dropped import DroppedEvents, encode_dropped
 from usageaudit.embedded_log import EmbeddedLog, NewRecord
 from usageaudit.events.examples import example_events
 from usageaudit.stores.address import open_store
@@ -122,10 +123,14 @@ def test_rejected_bytes_come_back_as_they_were(pair: Pair) -> None:
 
 
 def test_rejected_records_are_replayed(embedded: Pair) -> None:
-    """Kept bytes that can be decoded by now are published again, once accepted, and the others are left."""
+    """Kept bytes that can be decoded by now are published again, once accepted; the others are left, a report is none."""
     log = EmbeddedLog.open(embedded.folder / "data")
     wrong_format = [("content-type", b"application/cloudevents+avro")]
-    log.append("usage-events", [NewRecord(None, json.dumps(_event(1)).encode(), wrong_format), NewRecord(None, b"no")])
+    report = encode_dropped("drops", 0, DroppedEvents("/s", "instance-1", 1, 0, 0))
+    records = [json.dumps(_event(1)).encode(), b"no", report]
+    log.append(
+        "usage-events", [NewRecord(None, records[0], wrong_format), *(NewRecord(None, one) for one in records[1:])]
+    )
     log.close()
     embedded.consume()
     assert embedded.query("SELECT count() AS n FROM usage_events") == [{"n": 0}]

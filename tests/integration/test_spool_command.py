@@ -69,3 +69,37 @@ def test_a_living_owner_keeps_its_spool(tmp_path: Path) -> None:
     assert _rows(done) == [{"shipped": 0, "not_acknowledged": 0, "spools_left": 0}]
     assert spool.pending == 1
     spool.close()
+
+
+def test_what_draining_leaves_is_named(tmp_path: Path) -> None:
+    """A dead owner's spool that could not be adopted is named with what is in it, and the exit code is 1."""
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    spool = new_spool(folder, STREAM, MIN_BYTES)
+    spool.append([NewRecord(b"k", b"v")] * 3)
+    spool.close()
+    lock = spool.path.with_suffix(".lock")
+    lock.unlink()
+    lock.mkdir()
+    for arguments in ((), ("--any",)):
+        done = _run(
+            tmp_path, "drain", "--stream", STREAM, "--spool", str(folder), "--format", "ndjson", *arguments
+        )  # fmt: skip
+        assert done.returncode == 1, done.stderr
+        assert _rows(done) == [{"shipped": 0, "not_acknowledged": 0, "spools_left": 1}]
+        assert f"{spool.path}: left with 3 events and 0 refused: " in done.stderr.replace("\n", " ")
+        assert "None" not in done.stderr
+
+
+def test_an_embedded_stream_has_no_spools(tmp_path: Path) -> None:
+    """`drain` with an embedded stream says that it has none, instead of nothing."""
+    done = _run(tmp_path, "drain", "--stream", "embedded:./data", "--spool", str(tmp_path))
+    assert done.returncode == 0
+    assert "embedded and has no spools" in " ".join(done.stderr.split())
+
+
+def test_a_user_without_a_home(tmp_path: Path) -> None:
+    """Where the home folder isn't known, the command asks for a folder instead of ending in a traceback."""
+    done = _run(tmp_path, "status", "--spool", "~nobody-of-this-name/spool")
+    assert done.returncode == 2
+    assert "the home folder of this user is not known" in " ".join(done.stderr.split())

@@ -72,6 +72,12 @@ def test_a_report_is_read_as_it_was_written(dropped: int, first: int, seconds: i
     assert read_dropped(encode_dropped("id", first, report)) == report
 
 
+def test_a_source_may_be_long() -> None:
+    """A report has any source that an event may have, however long."""
+    report = DroppedEvents("//example.com/" + "x" * 2_000, "instance-1", 1, 0, 0)
+    assert read_dropped(encode_dropped("id", 0, report)) == report
+
+
 def test_what_is_no_report() -> None:
     """A record that breaks the form of a report in any place is none, and nothing is raised."""
     broken = [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from usageaudit.cloudevents import STRUCTURED_HEADERS, decode, key_of, partition_key
+from usageaudit.dropped import read_dropped
 from usageaudit.embedded_log import NewRecord
 from usageaudit.errors import InvalidEvent, StreamUnavailable
 from usageaudit.publisher import RecordPublisher
@@ -19,7 +20,7 @@ ACKNOWLEDGED_SECONDS = 60.0
 
 
 def publish_again(stream_url: str, rejected: Iterable[Sequence[Any]]) -> tuple[int, int]:
-    """Publish records; return how many were and how many still can't be decoded.
+    """Publish records; return how many were and how many still can't be decoded. Reports of drops are passed over.
 
     Each is given by its old place, its bytes in hex, and names of its headers with their values in hex.
     Raises StreamUnavailable where the stream does not acknowledge them.
@@ -27,6 +28,8 @@ def publish_again(stream_url: str, rejected: Iterable[Sequence[Any]]) -> tuple[i
     refused = 0
     with RecordPublisher(stream_url) as publisher:
         for place, payload, names, values in rejected:
+            if read_dropped(bytes.fromhex(payload)) is not None:
+                continue  # it is a finding already, and was never an event
             headers = [(str(name), bytes.fromhex(value)) for name, value in zip(names, values, strict=True)]
             record = _record(place, bytes.fromhex(payload), headers)
             if record is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +16,8 @@ from usageaudit.cli.settings import settings_of
 from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from usageaudit.cli.settings import Settings
     from usageaudit.operating.watching import Watch
     from usageaudit.pipeline.activity import Counts
@@ -131,7 +132,7 @@ def _watch(settings: Settings, store: Store) -> Watch:
     from usageaudit.stores.address import EmbeddedAddress, parse_store_url
     from usageaudit.stream_url import EmbeddedStreamAddress, parse_stream_url
 
-    spool = Path(settings.spool) if settings.spool else None
+    spool = _spool(settings.spool)
     stream_address, store_address = parse_stream_url(settings.stream), parse_store_url(settings.store)
     folders = {
         "stream": stream_address.directory if isinstance(stream_address, EmbeddedStreamAddress) else None,
@@ -140,3 +141,14 @@ def _watch(settings: Settings, store: Store) -> Watch:
     }
     there = {name: folder for name, folder in folders.items() if folder is not None}
     return Watch(store.another(), there, spool)
+
+
+def _spool(setting: str | None) -> Path | None:
+    from usageaudit.publisher.spool.folder import named_folder
+
+    try:
+        return named_folder(setting)
+    except ConfigurationError:
+        if setting is None:  # a user without a home has no default folder
+            return None
+        raise

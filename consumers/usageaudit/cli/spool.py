@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,10 +14,12 @@ from usageaudit.cli.settings import settings_of
 from usageaudit.cli.text import printable
 from usageaudit.errors import ConfigurationError, StreamUnavailable
 from usageaudit.publisher.spool.draining import drain
-from usageaudit.publisher.spool.folder import default_folder, statuses, stream_name
-from usageaudit.stream_url import parse_stream_url
+from usageaudit.publisher.spool.folder import named_folder, statuses, stream_name
+from usageaudit.stream_url import EmbeddedStreamAddress, parse_stream_url
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from usageaudit.publisher.spool.folder import SpoolStatus
 
 FOUND_A_PROBLEM = 1
@@ -75,11 +76,12 @@ def drain_(
     folder = _folder(settings.spool)
     address = parse_stream_url(settings.stream)
     name = None if any_stream else stream_name(address)
+    if isinstance(address, EmbeddedStreamAddress) and not any_stream:
+        say("the stream of the settings is embedded and has no spools; name the one that spools are for with --stream")
     shipped, left, error = drain(folder, address, name, timeout)
-    skipped = [one for one in statuses(folder) if not one.owner_alive and (one.problem or one.stream != name)]
+    skipped = [one for one in statuses(folder) if not one.owner_alive and (one.problem or one.events or one.refused)]
     for one in skipped:
-        reason = one.problem or f"it is of another stream, {one.stream}; --any ships it to {name}"
-        say(printable(f"{one.path}: left alone with {one.events:,} events: {reason}"))
+        say(printable(f"{one.path}: left with {one.events:,} events and {one.refused:,} refused: {_why(one, name)}"))
     print_rows(("shipped", "not_acknowledged", "spools_left"), [(shipped, left, len(skipped))], format)
     if error:
         raise StreamUnavailable(f"{left:,} events were not acknowledged and stay in the spool: {error}")
@@ -89,10 +91,20 @@ def drain_(
         raise typer.Exit(FOUND_A_PROBLEM)
 
 
+def _why(one: SpoolStatus, name: str | None) -> str:
+    if one.problem:
+        return one.problem
+    if name is not None and one.stream != name:
+        return f"it is of another stream, {one.stream}; --any ships it to {name}"
+    if one.events:
+        return "the stream did not acknowledge them, or the spool was in use or can't be read; run it again"
+    return "the stream turned them down; running it again tries them again"
+
+
 def _folder(named: str | None) -> Path:
-    if named == "":
+    if (folder := named_folder(named)) is None:
         raise ConfigurationError("the setting spool is empty, so publishers keep none; name a folder with --spool")
-    return default_folder() if named is None else Path(named).expanduser()
+    return folder
 
 
 def _row(one: SpoolStatus) -> tuple[object, ...]:

@@ -167,9 +167,9 @@ SPOOLS = Metric(
     "usageaudit_spools",
     "gauge",
     "spools",
-    "Spools of publishers in the folder that the setting `spool` names: owned (its publisher runs), orphaned (to be "
-    "shipped by `usageaudit spool drain`), damaged (can't be read, or was set aside). No sample of this and the next "
-    "four without that setting",
+    "Spools of publishers in the folder that the setting `spool` names, or else the default one: owned (its publisher "
+    "runs), orphaned (to be shipped by `usageaudit spool drain`), damaged (can't be read, or was set aside). No sample "
+    "of this and the next four where that setting is empty",
     {"state": SPOOL_STATES},
 )
 SPOOL_EVENTS = Metric(

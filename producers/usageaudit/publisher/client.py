@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from usageaudit.errors import ConfigurationError, InvalidEvent, NotAcknowledged, PublishError
 from usageaudit.publisher.drops import Drops
 from usageaudit.publisher.encoder import EventEncoder
-from usageaudit.publisher.process import call_at_exit, call_in_child
+from usageaudit.publisher.process import call_at_exit, call_at_worker_exit, call_in_child
 from usageaudit.publisher.protocol import PublisherStats
 from usageaudit.publisher.records import (
     LINGER_SECONDS,
@@ -96,6 +96,7 @@ class Publisher:
     def _start_over(self) -> None:
         self._encoder = EventEncoder(self._source)
         self._drops = Drops(self._source, self._encoder.instance)
+        self._dropped = False
 
     @property
     def instance(self) -> str:
@@ -258,6 +259,9 @@ class Publisher:
 
     def _drop(self, error: PublishError) -> None:
         self._records.complaints.add(DROPPED, str(error))
+        if not self._dropped:
+            self._dropped = True
+            call_at_worker_exit(self._at_exit)  # before that of the records, which came first
         self._drops.add()
 
     def _at_exit(self) -> None:

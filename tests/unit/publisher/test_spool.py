@@ -141,6 +141,92 @@ def test_a_folder_that_can_not_be_written(
     assert "no spool: events wait in memory alone" in caplog.text
 
 
+def test_a_folder_that_others_may_write(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A folder into which others may put files is an error where it was named, and done without as the default."""
+    folder = tmp_path / "usageaudit" / "spool"
+    folder.mkdir(parents=True)
+    monkeypatch.delenv("USAGEAUDIT_SPOOL", raising=False)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    kafka = parse_stream_url(NOWHERE)
+    for mode in (0o777, 0o1777, 0o770):
+        folder.chmod(mode)
+        with pytest.raises(ConfigurationError, match="others may write the folder"):
+            chosen_folder(folder, kafka)
+        assert chosen_folder("auto", kafka) is None
+    folder.chmod(0o755)
+    assert chosen_folder(folder, kafka) == chosen_folder("auto", kafka) == folder
+    assert len([line for line in caplog.messages if line.startswith("no spool")]) == 3
+
+
+def test_a_user_without_a_home(spool: Path) -> None:
+    """A process whose user has no home does without the default folder, and is told so where it names one."""
+    script = """
+import pathlib
+def homeless(self): raise RuntimeError("Could not determine home directory.")
+pathlib.Path.expanduser = homeless
+for name in ("XDG_STATE_HOME", "USAGEAUDIT_SPOOL"): os.environ.pop(name, None)
+from usageaudit.errors import ConfigurationError
+logging.getLogger("usageaudit").setLevel("WARNING")
+Publisher("kafka://127.0.0.1:1", source="/s").close(0)
+try:
+    Publisher("kafka://127.0.0.1:1", source="/s", spool="~/spool")
+except ConfigurationError as error:
+    print(error)
+"""
+    done = _run(script, spool)
+    assert done.returncode == 0, done.stderr
+    assert "no spool: events wait in memory alone" in done.stderr
+    assert "spool ~/spool: the home folder of this user is not known; name another one" in done.stdout
+
+
+def test_a_writer_that_died_is_replaced(spool: Path) -> None:
+    """After an error that nobody expected ended a thread, the next event starts another, and the spool takes it."""
+    script = """
+publisher = new()
+publisher.emit(EVENT, id="one", durable=True)
+from usageaudit.publisher.spool.source import SpoolSource
+good = SpoolSource.append
+def bad(self, records): raise KeyError("nobody expects this")
+threading.excepthook = lambda arguments: None
+SpoolSource.append = bad
+publisher.emit(EVENT, id="two")
+deadline = time.monotonic() + 30
+while publisher._records._shipping.alive and time.monotonic() < deadline: time.sleep(0.01)
+SpoolSource.append = good
+publisher.emit(EVENT, id="three", durable=True, timeout=30)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    done = _run(script, spool)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert sorted(_ids(spool)) == ["one", "three", "two"]
+
+
+def test_a_worker_reports_its_last_drops(spool: Path) -> None:
+    """A process of multiprocessing that dropped events and returns has reported so, as other processes have."""
+    script = """
+def work():
+    publisher = new(max_queued=2, linger=0.5, timeout=0)
+    for n in range(50): publisher.emit(EVENT)
+    print(publisher.stats.dropped, flush=True)
+    publisher.flush(1)
+    work.kept = publisher
+worker = multiprocessing.get_context("fork").Process(target=work)
+worker.start()
+worker.join()
+"""
+    done = _run(script, spool)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 0
+    (path,) = spool.glob("*.sqlite3")
+    connection = sqlite3.connect(path)
+    values = [orjson.loads(value) for (value,) in connection.execute("SELECT value FROM records")]
+    connection.close()
+    reported = [one["data"]["dropped"] for one in values if one["type"] == "io.usageaudit.events_dropped.v1"]
+    assert sum(reported) == int(done.stdout)
+
+
 def test_a_spool_knows_no_secret(spool: Path) -> None:
     """What a spool remembers of its stream are brokers and topic; the password is nowhere in its folder."""
     url = "kafka://audit:s3cret@b:1,a:2?security=SASL_PLAINTEXT&sasl_mechanism=PLAIN&topic=t"
@@ -265,7 +351,7 @@ time.sleep(600)
         lines = {parent.stdout.readline().strip() for _ in range(2)}
         child = int((lines - {"parent"}).pop())
         try:
-            assert [(one.owner_alive, one.events) for one in statuses(spool)] == [(True, 2), (True, 1)]
+            assert sorted((one.owner_alive, one.events) for one in statuses(spool)) == [(True, 1), (True, 2)]
             parent.send_signal(signal.SIGKILL)
             parent.wait()
             assert [(one.owner_alive, one.owner_pid, one.events) for one in statuses(spool)] == [

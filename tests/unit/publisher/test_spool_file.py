@@ -5,8 +5,9 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
+import threading
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import settings
@@ -19,8 +20,11 @@ from usageaudit.publisher.complaints import Complaints
 from usageaudit.publisher.records import MIN_SPOOL_BYTES as MIN_BYTES
 from usageaudit.publisher.spool.folder import adopted_spools, new_spool, spool_files, statuses
 from usageaudit.publisher.spool.owner import OwnerLock
+from usageaudit.publisher.spool.source import MAX_ADOPTED, SpoolSource
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from usageaudit.publisher.spool.file import Spooled, SpoolFile
 
 STREAM = "kafka://broker:9092?topic=usage-events"
@@ -291,3 +295,262 @@ def test_a_lock_whose_file_was_removed_is_no_lock(tmp_path: Path) -> None:
     assert second is not None
     second.release(remove=False)
     assert path.exists()
+
+
+def _left(folder: Path, *values: bytes, refused: bytes = b"") -> Path:
+    """Leave a spool with these events, as a dead owner does; return its file."""
+    spool = new_spool(folder, STREAM, MIN_BYTES)
+    spool.append([_record(value) for value in values])
+    if refused:
+        spool.append([_record(refused)])
+        last = spool.read(1_000, 1 << 30)[-1]
+        spool.settle([], [(last.number, "too large")])
+    spool.close(keep=True)
+    return spool.path
+
+
+def test_what_was_not_counted_is_not_removed(tmp_path: Path) -> None:
+    """A spool that is adopted and closed before anybody counted what is in it keeps its file and every event."""
+    path = _left(tmp_path, b"one", b"two")
+    (adopted,) = adopted_spools(tmp_path, STREAM, MIN_BYTES, Complaints())
+    adopted.close()
+    assert path.exists()
+    assert [(one.events, one.owner_alive) for one in statuses(tmp_path)] == [(2, False)]
+
+
+def test_a_file_is_mended_once(spool: SpoolFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two threads that find the same damage set one file aside, and what the first wrote to the new one stays."""
+    spool.append([_record(b"one")])
+    spool.path.unlink()
+    with pytest.raises(StreamUnavailable, match="removed or replaced"):
+        spool.append([_record(b"two")])
+    gate = _Gate(spool._reading)
+    monkeypatch.setattr(spool, "_reading", gate)
+    late = threading.Thread(target=lambda: spool.read(10, 1 << 30))
+    late.start()
+    assert gate.reached.wait(30)
+    spool.append([_record(b"two")])
+    gate.open.set()
+    late.join(30)
+    assert [one.record.value for one in spool.read(10, 1 << 30)] == [b"two"]
+    assert spool.lost == 1
+    spool.close()
+
+
+class _Gate:
+    """A lock that lets another thread than its maker's in when it is open."""
+
+    def __init__(self, lock: AbstractContextManager[bool]) -> None:
+        self._lock, self._maker = lock, threading.get_ident()
+        self.reached, self.open = threading.Event(), threading.Event()
+
+    def __enter__(self) -> bool:
+        if threading.get_ident() != self._maker:
+            self.reached.set()
+            self.open.wait(30)
+        return self._lock.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._lock.__exit__(*error)
+
+
+def test_a_full_spool_keeps_what_was_refused(spool: SpoolFile) -> None:
+    """In a spool that is full to the last page, refused events are kept and acknowledged ones deleted on disk."""
+    size = 100_000
+    while size > 10:
+        try:
+            spool.append([_record(bytes(size))])
+        except StreamUnavailable:
+            size //= 10
+    before = spool.pending
+    taken = spool.read(10, 1 << 30)
+    settled = spool.settle([one.number for one in taken[1:]], [(taken[0].number, "too large")])
+    assert settled == (9, 1, "")
+    (status,) = statuses(spool.path.parent)
+    assert (status.events, status.refused) == (before - 10, 1)
+    spool.close()
+
+
+def test_a_spool_that_is_larger_than_the_adopter_may_write(tmp_path: Path) -> None:
+    """What another publisher was allowed to write is shipped and deleted by one with a smaller bound."""
+    large = new_spool(tmp_path, STREAM, 8 * MIN_BYTES)
+    for _ in range(20):
+        large.append([_record(bytes(500_000))])
+    large.close()
+    (adopted,) = adopted_spools(tmp_path, STREAM, MIN_BYTES, Complaints())
+    adopted.load(refused=False)
+    first, second = adopted.read(2, 1 << 30)
+    assert adopted.settle([first.number], [(second.number, "too large")]) == (1, 1, "")
+    adopted.close()
+    assert [(one.events, one.refused) for one in statuses(tmp_path)] == [(18, 1)]
+
+
+def test_a_lock_that_is_removed(tmp_path: Path, spool: SpoolFile) -> None:
+    """An owner whose lock was removed appends nothing to a file that somebody else may own, and removes nothing."""
+    spool.append([_record(b"one")])
+    spool.path.with_suffix(".lock").unlink()
+    (adopted,) = adopted_spools(tmp_path, STREAM, MIN_BYTES, Complaints())
+    adopted.load(refused=False)
+    with pytest.raises(StreamUnavailable, match=r"its lock .* was removed"):
+        spool.append([_record(b"two")])
+    assert spool.given_up
+    with pytest.raises(StreamUnavailable, match=r"its lock .* was removed"):
+        spool.read(10, 1 << 30)
+    spool.close()
+    assert adopted.path.exists()
+    assert OwnerLock.acquire(spool.path.with_suffix(".lock")) is None
+    assert [one.record.value for one in adopted.read(10, 1 << 30)] == [b"one"]
+    adopted.close()
+
+
+def test_a_file_that_is_removed_while_a_process_forks(spool: SpoolFile) -> None:
+    """A file that is gone when it is opened again is noticed by whoever opens it, and its events are counted."""
+    spool.append([_record(b"one")])
+    spool.before_fork()
+    spool.after_fork()
+    spool.path.unlink()
+    with pytest.raises(StreamUnavailable, match="removed or replaced"):
+        spool.read(10, 1 << 30)
+    assert spool.read(10, 1 << 30) == []
+    assert (spool.pending, spool.lost) == (0, 1)
+    spool.close()
+
+
+def test_headers_that_can_not_be_read(tmp_path: Path) -> None:
+    """A row whose headers are torn is put aside with the reason, and holds up nothing."""
+    path = _left(tmp_path, b"one", b"two", b"three")
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE records SET headers = x'ff' WHERE value = x'74776f'")
+    connection.commit()
+    connection.close()
+    (adopted,) = adopted_spools(tmp_path, STREAM, MIN_BYTES, Complaints())
+    adopted.load(refused=False)
+    found = adopted.read(10, 1 << 30)
+    assert [one.record.value for one in found] == [b"one", b"three"]
+    adopted.settle([one.number for one in found], [])
+    adopted.close()
+    assert [(one.events, one.refused) for one in statuses(tmp_path)] == [(0, 1)]
+
+
+def test_refused_events_are_counted_once(spool: SpoolFile) -> None:
+    """What was refused before a file was lost is not lost once more, and what comes back later is not counted."""
+    spool.append([_record(value) for value in (b"one", b"two", b"three")])
+    taken = spool.read(10, 1 << 30)
+    assert spool.settle([], [(taken[0].number, "too large")]) == (0, 1, "")
+    taken = spool.read(10, 1 << 30)
+    spool.path.unlink()
+    with pytest.raises(StreamUnavailable):
+        spool.append([_record(b"four")])
+    spool.append([_record(b"four")])
+    assert spool.lost == 2
+    assert spool.settle([one.number for one in taken], [])[:2] == (0, 0)
+    spool.close()
+
+
+def _open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def test_many_spools_are_adopted_a_few_at_a_time(tmp_path: Path) -> None:
+    """Forty spools of dead owners never take more open files than eight of them, and all are shipped."""
+    expected = {b"%d" % number for number in range(40)}
+    for value in expected:
+        _left(tmp_path, value)
+    for _ in range(10):
+        _left(tmp_path, refused=b"large")
+    source = SpoolSource(tmp_path, STREAM, MIN_BYTES, Complaints())
+    shipped: list[bytes | None] = []
+    most, before = 0, _open_files()
+    while len(shipped) < 40:
+        group = source.take(100, 1 << 20, 0)
+        most = max(most, _open_files() - before)
+        assert len(source.spools) <= MAX_ADOPTED
+        shipped += [item.record.value for item in group]
+        source.settle(group, ())
+    assert set(shipped) == expected
+    assert most <= MAX_ADOPTED * 7
+    source.release()
+    assert sum(one.refused for one in statuses(tmp_path)) == 10
+    assert len(spool_files(tmp_path)) == 10
+
+
+def test_locks_that_can_not_be_opened_are_spoken_of(tmp_path: Path) -> None:
+    """A lock that can't be opened for another reason than that it is another user's is logged, and tried again."""
+    _left(tmp_path, b"one")
+    complaints = Complaints()
+    source = SpoolSource(tmp_path, STREAM, MIN_BYTES, complaints)
+    lock = next(tmp_path.glob("*.lock"))
+    lock.unlink()
+    lock.mkdir()
+    source.adopt()
+    assert complaints.total("spool of another process not adopted") == 1
+    lock.rmdir()
+    source.adopt()
+    assert source.pending == 1
+    source.release()
+
+
+def test_flush_waits_for_what_was_there(tmp_path: Path) -> None:
+    """Under steady traffic, what was spooled before a position is known to be done with while newer events wait."""
+    source = SpoolSource(tmp_path, STREAM, MIN_BYTES, Complaints())
+    source.append([_record(b"one"), _record(b"two")])
+    position = source.position
+    source.append([_record(b"three")])
+    assert source.drain(position, 0) == 2
+    group = source.take(2, 1 << 20, 0)
+    source.settle(group[:1], ())
+    assert source.drain(position, 0) == 1
+    group = source.take(2, 1 << 20, 0)
+    source.settle(group[:1], ())
+    assert source.drain(position, 0) == 0
+    assert source.drain(source.position, 0) == source.own_pending == 1
+    source.release()
+
+
+def test_a_folder_that_is_removed(tmp_path: Path) -> None:
+    """A publisher whose folder is gone begins another spool, and counts what was in the old one as lost."""
+    folder = tmp_path / "spool"
+    source = SpoolSource(folder, STREAM, MIN_BYTES, Complaints())
+    source.append([_record(b"one")])
+    shutil.rmtree(folder)
+    with pytest.raises(StreamUnavailable, match="was removed"):
+        source.append([_record(b"two")])
+    source.append([_record(b"two")])
+    assert (source.lost, source.own_pending) == (1, 1)
+    (status,) = statuses(folder)
+    assert (status.events, status.owner_alive) == (1, True)
+    group = source.take(10, 1 << 20, 0)
+    source.settle(group, ())
+    assert (source.acknowledged, source.lost, source.own_pending) == (1, 1, 0)
+    source.release()
+    assert list(folder.iterdir()) == []
+
+
+def test_a_lock_that_is_removed_under_a_publisher(tmp_path: Path) -> None:
+    """A publisher whose lock was removed ships the old spool as anybody would, and goes on with a new one."""
+    source = SpoolSource(tmp_path, STREAM, MIN_BYTES, Complaints())
+    source.append([_record(b"one")])
+    next(tmp_path.glob("*.lock")).unlink()
+    with pytest.raises(StreamUnavailable, match="was removed"):
+        source.append([_record(b"two")])
+    source.append([_record(b"two")])
+    source.adopt()
+    assert (source.lost, source.own_pending, source.pending) == (1, 1, 2)
+    groups = [source.take(10, 1 << 20, 0)]
+    source.settle(groups[0], ())
+    groups.append(source.take(10, 1 << 20, 0))
+    source.settle(groups[1], ())
+    assert {item.record.value for group in groups for item in group} == {b"one", b"two"}
+    source.release()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_removed_lock_is_noticed_without_another_event(tmp_path: Path) -> None:
+    """A publisher that emits no more does not wait for ever for a spool that it may not open."""
+    source = SpoolSource(tmp_path, STREAM, MIN_BYTES, Complaints())
+    source.append([_record(b"one")])
+    position = source.position
+    shutil.rmtree(tmp_path)
+    source.close()
+    assert source.take(10, 1 << 20, 0) == []
+    assert (source.drain(position, 0), source.lost) == (0, 1)

@@ -70,6 +70,16 @@ def chosen_folder(spool: str | os.PathLike[str] | None, address: StreamAddress) 
         return None
 
 
+def named_folder(setting: str | None) -> Path | None:
+    """Return the folder of spools on this machine by the setting `spool`; None where that is empty.
+
+    Without the setting it is the default one. Raises ConfigurationError where this user has no home.
+    """
+    if setting == "":
+        return None
+    return default_folder() if setting is None else expanded(Path(setting))
+
+
 def stream_name(address: StreamAddress) -> str:
     """Return what a spool remembers of its stream: brokers and topic, and no secret."""
     if isinstance(address, KafkaStreamAddress):

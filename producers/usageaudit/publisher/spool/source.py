@@ -93,15 +93,26 @@ class SpoolSource:
 
     def _begin(self) -> SpoolFile:
         """Begin an own spool, the first one or in the place of one that was given up."""
+        if self._own is not None:
+            self._give_up(self._own)
         folder = make_folder(self._folder)
-        with self._changed:
-            if (old := self._own) is not None:
-                old.close(keep=True)
-                self._lost += old.pending + old.lost
-                logger.error("the lock of spool %s was removed; %d events were in it", old.path, old.pending)
-                self._own = None
+        with self._changed:  # a fork has to know of every lock and file
             self._own = own = new_spool(folder, self._stream or "", self._max_bytes)
         return own
+
+    def _give_up(self, spool: SpoolFile) -> None:
+        """Leave a spool whose lock was removed to whoever adopts it."""
+        with self._changed:
+            if spool is self._own:
+                self._own = None
+                self._lost += spool.pending + spool.lost
+            elif spool in self._adopted:
+                self._adopted.remove(spool)
+            else:  # the other thread was faster
+                return
+            self._changed.notify_all()
+        spool.close(keep=True)
+        logger.error("spool %s: its lock was removed; %d events are left to others", spool.path, spool.pending)
 
     def take(self, records: int, size: int, linger: float) -> list[Item]:
         """Return the next group of one spool, waiting for it; none once it is closed and all are empty."""
@@ -130,6 +141,8 @@ class SpoolSource:
                 found = spool.read(records, size)
             except (StreamUnavailable, ConfigurationError) as error:
                 self._complaints.add("spool not readable", str(error))
+                if spool.given_up:
+                    self._give_up(spool)
                 continue
             if found:
                 self._turn += place + 1
