@@ -123,7 +123,7 @@ def test_rejected_bytes_come_back_as_they_were(pair: Pair) -> None:
 
 
 def test_rejected_records_are_replayed(embedded: Pair) -> None:
-    """Kept bytes that can be decoded by now are published again, once accepted; the others are left, a report is none."""
+    """Kept bytes that can be decoded by now are published again, once accepted; others are left, a report is none."""
     log = EmbeddedLog.open(embedded.folder / "data")
     wrong_format = [("content-type", b"application/cloudevents+avro")]
     report = encode_dropped("drops", 0, DroppedEvents("/s", "instance-1", 1, 0, 0))
