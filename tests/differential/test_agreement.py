@@ -20,7 +20,7 @@ from usageaudit.policy.language import OPERATORS
 if TYPE_CHECKING:
     from usageaudit.stores.port import Store
 
-CASES = int(os.environ.get("USAGEAUDIT_TEST_DIFFERENTIAL_CASES", "50000"))
+CASES = int(os.environ.get("USAGEAUDIT_TEST_DIFFERENTIAL_CASES", "20000"))
 EVENTS = 250
 BATCHES = -(-CASES // (EVENTS * len(OPERATORS)))
 """A batch has a condition for each operator, on each of its events."""

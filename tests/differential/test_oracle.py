@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from usageaudit.policy.schema import Occurrence
 
-CASES = int(os.environ.get("USAGEAUDIT_TEST_DIFFERENTIAL_CASES", "50000"))
+CASES = int(os.environ.get("USAGEAUDIT_TEST_DIFFERENTIAL_CASES", "20000"))
 EVENTS = 200
 BATCHES = -(-CASES // (EVENTS * 30))
 """Of a batch's conditions, one for each operator, somewhat more than thirty can be said in CEL."""

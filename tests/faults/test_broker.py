@@ -131,6 +131,7 @@ def test_control_without_acknowledgements(
     assert _run(tmp_path, broker, clickhouse, [point], CONTROL_TRIES, without, control=said).lost > 0
 
 
+@pytest.mark.skipif(not LONG, reason="a control of the long form: make faults")
 def test_control_without_idempotence(broker: ShimmedKafka, clickhouse: ClickHouse, tmp_path: Path) -> None:
     """Negative control: a producer that is not idempotent doubles records, and nothing but the look-up would notice."""
     publishing, consuming = ("--without", "idempotence"), ("--without", "look-up")
@@ -138,6 +139,7 @@ def test_control_without_idempotence(broker: ShimmedKafka, clickhouse: ClickHous
     assert _run(tmp_path, broker, clickhouse, [APPENDED], CONTROL_TRIES, publishing, consuming, said).doubled > 0
 
 
+@pytest.mark.skipif(not LONG, reason="a control of the long form: make faults")
 @pytest.mark.parametrize("point", [UNCOMMITTED])
 def test_control_without_reading_back(point: str, broker: ShimmedKafka, clickhouse: ClickHouse, tmp_path: Path) -> None:
     """Negative control: where a commit died with the broker, who does not read back records the batch again."""

@@ -105,7 +105,7 @@ def _audit(folder: Path, clickhouse: ClickHouse, database: str, races: int) -> A
     return Audit(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS if LONG else list(KINDS)[:2])
 def test_races_with_a_living_owner(
     kind: str, connect: Connect, clickhouse: ClickHouse, clickhouse_database: str, tmp_path: Path
 ) -> None:
