@@ -160,6 +160,7 @@ def _capacity(machine: Machine) -> float:
     return CAPACITY_EVENTS / (time.monotonic() - begun)
 
 
+@pytest.mark.skipif("USAGEAUDIT_TEST_ENDURANCE" not in os.environ, reason="a measurement: make endurance")
 @pytest.mark.timeout(int(300 + 4 * SECONDS))
 def test_a_soak_with_random_faults(broker: Kafka, start_clickhouse: Callable[..., ClickHouse], tmp_path: Path) -> None:
     """At most of the capacity and with faults at random, nothing is lost or doubled, nothing grows, lag goes away."""
