@@ -17,7 +17,7 @@ import msgspec
 from usageaudit.embedded_log import NewRecord
 from usageaudit.errors import ConfigurationError, StreamUnavailable
 from usageaudit.publisher.complaints import logger
-from usageaudit.publisher.spool.parts import free, inode, make, parts, size
+from usageaudit.publisher.spool.parts import free, inode, make, parts, size, taken
 from usageaudit.sqlite_file import Layout, explained, open_database, transaction
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class SpoolFile:
     @property
     def bytes(self) -> int:
         """What it takes on disk, in bytes, the log beside it included."""
-        return sum(size(path) for path in parts(self.path))
+        return taken(self.path)
 
     def waiting(self, position: int) -> int:
         """Return how many of the records that were `appended` first wait at most; exact for the last position."""

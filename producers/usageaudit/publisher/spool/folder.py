@@ -17,7 +17,7 @@ from usageaudit.errors import ConfigurationError, StreamUnavailable
 from usageaudit.publisher.complaints import logger
 from usageaudit.publisher.spool.file import COUNTS, DAMAGED_SUFFIX, OLDEST, SUFFIX, SpoolFile
 from usageaudit.publisher.spool.owner import OwnerLock, is_held, signed_by
-from usageaudit.publisher.spool.parts import parts
+from usageaudit.publisher.spool.parts import parts, taken
 from usageaudit.stream_url import KafkaStreamAddress
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def stream_of(path: Path) -> str | None:
 def _status(path: Path) -> SpoolStatus:
     lock = path.with_suffix(LOCK_SUFFIX)
     alive = is_held(lock)
-    size = sum(map(_size, parts(path)))
+    size = taken(path)
     try:
         with closing(_look(path)) as connection:
             stream = str(connection.execute("SELECT stream FROM spool").fetchone()[0])
@@ -229,14 +229,6 @@ def _status(path: Path) -> SpoolStatus:
         return SpoolStatus(path, alive, signed_by(lock), "", 0, 0, size, None, f"it can't be read: {error}")
     problem = "set aside as damaged" if path.suffix == DAMAGED_SUFFIX else ""
     return SpoolStatus(path, alive, signed_by(lock), stream, events, refused, size, oldest, problem)
-
-
-def _size(path: Path) -> int:
-    """Return the size of a file, 0 where it is gone: whoever empties a spool removes it at any moment."""
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
 
 
 def _look(path: Path) -> sqlite3.Connection:

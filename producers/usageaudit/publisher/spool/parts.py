@@ -37,6 +37,11 @@ def size(path: Path) -> int:
         return 0
 
 
+def taken(path: Path) -> int:
+    """Return what a file of SQLite takes on disk, in bytes, with the two beside it."""
+    return sum(map(size, parts(path)))
+
+
 def free(path: Path) -> int:
     """Return the free bytes of the disk under a file, 0 where they can't be asked for."""
     try:
