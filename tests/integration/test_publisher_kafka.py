@@ -12,11 +12,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaConsumer
-from kafka.structs import TopicPartition
 
 from tests.leftovers import leftovers_collected
 from tests.strategies import MINIMAL
+from tests.topics import stored
 from usageaudit.cloudevents import STRUCTURED_HEADERS, decode, partition_key
 from usageaudit.embedded_log import NewRecord
 from usageaudit.errors import NotAcknowledged, PublishError
@@ -64,23 +63,6 @@ def _url(kafka: Kafka, topic: str) -> str:
     return f"{kafka.url}?topic={topic}"
 
 
-def _stored(kafka: Kafka, topic: str) -> list[Any]:
-    """Return the records of a topic, partition after partition, read by kafka-python's own consumer."""
-    consumer: Any = KafkaConsumer(bootstrap_servers=kafka.bootstrap, enable_auto_commit=False)
-    try:
-        partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
-        consumer.assign(partitions)
-        consumer.seek_to_beginning(*partitions)
-        ends = consumer.end_offsets(partitions)
-        records: list[Any] = []
-        while any(consumer.position(partition) < ends[partition] for partition in partitions):
-            for batch in consumer.poll(timeout_ms=500).values():
-                records.extend(batch)
-        return sorted(records, key=lambda record: (record.partition, record.offset))
-    finally:
-        consumer.close()
-
-
 def _ids(records: list[Any]) -> list[str]:
     return [decode(record.value, record.headers).id for record in records]
 
@@ -100,7 +82,7 @@ def test_events_arrive_whole_and_in_order(kafka: Kafka, topic: str) -> None:
         ids = [publisher.emit(MINIMAL) for _ in range(3_000)]
         assert publisher.flush(60) == 0
         assert publisher.stats.acknowledged == 3_000
-    records = _stored(kafka, topic)
+    records = stored(kafka, topic)
     assert sorted(_ids(records)) == sorted(str(one) for one in ids)
     assert _is_in_order(records)
     for record in records:
@@ -113,7 +95,7 @@ def test_a_durable_event_is_in_the_topic(kafka: Kafka, topic: str) -> None:
     """When a durable emit returns, the broker has the event."""
     with Publisher(_url(kafka, topic), source="/s", linger=3_600) as publisher:
         event_id = publisher.emit(MINIMAL, durable=True, timeout=30)
-        assert _ids(_stored(kafka, topic)) == [event_id]
+        assert _ids(stored(kafka, topic)) == [event_id]
 
 
 def test_a_broker_that_stops_and_comes_back(start_kafka: Callable[..., Kafka]) -> None:
@@ -132,7 +114,7 @@ def test_a_broker_that_stops_and_comes_back(start_kafka: Callable[..., Kafka]) -
         emitting.join(120)
         assert publisher.flush(60) == 0
         assert publisher.stats.failed == publisher.stats.dropped == 0
-    records = _stored(kafka, "t")
+    records = stored(kafka, "t")
     assert sorted(_ids(records)) == sorted(str(one) for one in ids)
     assert _is_in_order(records)
 
@@ -150,7 +132,7 @@ def test_a_broker_that_is_away_from_the_start(start_kafka: Callable[..., Kafka],
     kafka.start()
     assert publisher.flush(60) == 0
     assert publisher.close(30) == 0
-    assert _ids(_stored(kafka, "t")) == [*ids, "durable"]
+    assert _ids(stored(kafka, "t")) == [*ids, "durable"]
 
 
 def test_memory_is_bounded_without_a_broker(start_kafka: Callable[..., Kafka]) -> None:
@@ -215,7 +197,7 @@ def test_what_a_durable_emit_returned_outlives_a_kill(kafka: Kafka, topic: str) 
         said = [child.stdout.readline().strip() for _ in range(100)]
         child.send_signal(signal.SIGKILL)
         said += child.stdout.read().split("\n")[:-1]
-    assert set(said) <= set(_ids(_stored(kafka, topic)))
+    assert set(said) <= set(_ids(stored(kafka, topic)))
 
 
 def test_a_process_that_ends_sends_what_it_has(kafka: Kafka, topic: str) -> None:
@@ -224,7 +206,7 @@ def test_a_process_that_ends_sends_what_it_has(kafka: Kafka, topic: str) -> None
     command = [sys.executable, "-c", PREAMBLE + script, _url(kafka, topic)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     assert done.stderr == ""
-    assert len(set(_ids(_stored(kafka, topic)))) == 4_000
+    assert len(set(_ids(stored(kafka, topic)))) == 4_000
 
 
 def test_a_fork_with_a_producer_that_is_connected(kafka: Kafka, topic: str) -> None:
@@ -243,7 +225,7 @@ assert publisher.emit(EVENT, durable=True, timeout=30)
     command = [sys.executable, "-c", PREAMBLE + script, _url(kafka, topic)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
-    found = _ids(_stored(kafka, topic))
+    found = _ids(stored(kafka, topic))
     assert len(found) == len(set(found)) == 2 * 201 + 2
 
 
@@ -261,7 +243,7 @@ def test_a_record_that_the_broker_refuses(kafka: Kafka, place: int) -> None:
         assert (records.counts.acknowledged, records.counts.failed) == (119, 1)
     assert [one for one in map(str, filter(None, told)) if "MessageSizeTooLarge" not in one] == []
     assert len(told) == 120
-    assert sorted(one.value for one in _stored(kafka, name)) == sorted(values[:place] + values[place + 1 :])
+    assert sorted(one.value for one in stored(kafka, name)) == sorted(values[:place] + values[place + 1 :])
 
 
 def test_a_topic_that_is_not_there_yet(kafka: Kafka) -> None:
@@ -272,7 +254,7 @@ def test_a_topic_that_is_not_there_yet(kafka: Kafka) -> None:
         publisher.emit(MINIMAL, durable=True, timeout=8)
     kafka.create_topic(name)
     assert publisher.close(60) == 0
-    assert len(_stored(kafka, name)) == 1
+    assert len(stored(kafka, name)) == 1
 
 
 def test_a_wrong_password(start_kafka: Callable[..., Kafka]) -> None:

@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
-from kafka import KafkaConsumer
-from kafka.structs import TopicPartition
 
 from tests.leftovers import leftovers_collected
 from tests.strategies import MINIMAL
+from tests.topics import stored
 from usageaudit.errors import NotAcknowledged
 from usageaudit.publisher import Publisher
 from usageaudit.publisher.spool.folder import statuses
@@ -57,20 +56,8 @@ def _url(kafka: Kafka, topic: str) -> str:
 
 
 def _ids(kafka: Kafka, topic: str) -> list[str]:
-    """Return the ids of the events in a topic, read by kafka-python's own consumer and parsed as plain JSON."""
-    consumer: Any = KafkaConsumer(bootstrap_servers=kafka.bootstrap, enable_auto_commit=False)
-    try:
-        partitions = [TopicPartition(topic, number) for number in sorted(consumer.partitions_for_topic(topic) or ())]
-        consumer.assign(partitions)
-        consumer.seek_to_beginning(*partitions)
-        ends = consumer.end_offsets(partitions)
-        records: list[Any] = []
-        while any(consumer.position(partition) < ends[partition] for partition in partitions):
-            for batch in consumer.poll(timeout_ms=500).values():
-                records.extend(batch)
-        return [orjson.loads(record.value)["id"] for record in records]
-    finally:
-        consumer.close()
+    """Return the ids of the events in a topic, parsed as plain JSON."""
+    return [orjson.loads(record.value)["id"] for record in stored(kafka, topic)]
 
 
 def _command(script: str, url: str, spool: Path) -> list[str]:
