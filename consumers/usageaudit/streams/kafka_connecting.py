@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from usageaudit.stream_url import KafkaStreamAddress
     from usageaudit.streams.fetching import Clients
 
-CONNECT_SECONDS = 12.0
+CONNECT_SECONDS = 10.0
 
 
 @contextmanager
