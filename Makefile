@@ -26,6 +26,8 @@ demo: $(EMBEDDED) ## run the demonstration: nothing else to install or start
 
 # Each worker starts servers of its own, and runs whole files: what a file shares is set up once. In the order of folders
 # the small ones, tests/unit, come last, so that the workers end together.
+# Brokers live for minutes at most, and are not worth the second compiler of Java.
+test: export JDK_JAVA_OPTIONS ?= -XX:TieredStopAtLevel=1
 test: $(DEV) ## run the tests (PYTEST_ARGS="-k kafka", WORKERS=2); real servers are downloaded once
 	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder $(PYTEST_ARGS)
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def quick_kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kafka]:
     """Yield a broker that allows short session time-outs."""
     # It is never killed, so its own controller may be patient with it when the machine has much to do.

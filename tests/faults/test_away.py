@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.faults.campaign import LONG
 from tests.faults.harness import consumer, publish, steady, wait_until
 
 if TYPE_CHECKING:
@@ -19,6 +22,7 @@ def _rows(clickhouse: ClickHouse) -> int:
     return int(clickhouse.execute("SELECT count() FROM ledger")[0][0]) if tables[0][0] else 0
 
 
+@pytest.mark.skipif(not LONG, reason="the short form is tests/endurance/test_store_away.py")
 def test_memory_is_bounded_while_the_store_is_away(
     quick_kafka: Kafka, start_clickhouse: Callable[..., ClickHouse], tmp_path: Path
 ) -> None:

@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickHouse
     from usageaudit.stores.port import Store
 
-pytestmark = pytest.mark.timeout(3600 if LONG else 600)
+pytestmark = pytest.mark.timeout(3600)
 Connect = Callable[[], "Store"]
-RACES, CONTROL_RACES = (300, 60) if LONG else (12, 12)
+RACES, CONTROL_RACES = 300, 60
 FAULT = "a partition is taken over from an owner that lives"
 KINDS = {
     "while it writes, at any moment": (True, True),
@@ -105,7 +105,8 @@ def _audit(folder: Path, clickhouse: ClickHouse, database: str, races: int) -> A
     return Audit(json.loads(done.stdout))
 
 
-@pytest.mark.parametrize("kind", KINDS if LONG else list(KINDS)[:2])
+@pytest.mark.skipif(not LONG, reason="the short form is tests/integration/test_takeover.py")
+@pytest.mark.parametrize("kind", KINDS)
 def test_races_with_a_living_owner(
     kind: str, connect: Connect, clickhouse: ClickHouse, clickhouse_database: str, tmp_path: Path
 ) -> None:

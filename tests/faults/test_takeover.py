@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from tests.servers.clickhouse import ClickHouse
     from tests.servers.kafka import Kafka
 
-BETWEEN = ("before ending old inserts", "before start", "after start", "before the answer to an insert")
-"""Points close to others, for the long form."""
-POINTS = [point for point in (*RECOVERING, *WORKING) if LONG or point not in BETWEEN]
 DANGEROUS = ("before insert", "in the middle of an insert")
+SOME = (*DANGEROUS, "after reading back", "before acknowledge")
+"""The points of the short form."""
+POINTS = [point for point in (*RECOVERING, *WORKING) if LONG or point in SOME]
 
 
 @pytest.fixture(scope="module")

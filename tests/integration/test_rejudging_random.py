@@ -60,7 +60,7 @@ def _event(rnd: Random, offset: int) -> Record:
     return structured(offset, merged, None if stamp is None else stamp // 1000, **attributes)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(st.integers(0, 2**32))
 def test_what_was_judged_is_judged_the_same_again(store: Store, seed: int) -> None:
     """Whatever the policies and the events, SQL and the explanations find the verdicts that the judge recorded."""
@@ -126,7 +126,7 @@ def _with(one: Said, kept: Verdicts) -> Verdicts:
     return kept._replace(indeterminate=(*kept.indeterminate, one))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 2**32))
 def test_wrong_judge_is_noticed(store: Store, seed: int) -> None:
     """Every policy about which a judge was wrong is named, and no other; where few events are, they are, too."""

@@ -19,6 +19,7 @@ PACKAGES = {"25.8": CLICKHOUSE_LTS, "26.7": CLICKHOUSE_LATEST}
 COMMON = """\
   <timezone>UTC</timezone>
   <max_server_memory_usage>4294967296</max_server_memory_usage>
+  <asynchronous_metrics_update_period_s>60</asynchronous_metrics_update_period_s>
   <query_log><database>system</database><table>query_log</table></query_log>
   <part_log><database>system</database><table>part_log</table></part_log>
 """

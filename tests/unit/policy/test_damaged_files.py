@@ -90,7 +90,7 @@ def _assert_whole(bundle: Bundle) -> None:
     assert bundle_from_archive(bundle.archive()).hash == bundle.hash
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.integers(0, 2**32).map(random.Random))
 def test_damaged_file_is_refused_with_a_place_or_makes_a_bundle(tmp_path: Path, rnd: random.Random) -> None:
     """Nothing but a BundleError comes out of loading, with places in the files; what is loaded works as a whole."""
