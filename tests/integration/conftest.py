@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Yield three ClickHouse 25.8 servers, shared by the tests of a file: leave them running, and use databases of your own."""
+    """Yield three ClickHouse 25.8 servers, shared by a file: leave them running, use databases of your own."""
     found = Cluster(tmp_path_factory.mktemp("cluster"))
     try:
         found.start()
