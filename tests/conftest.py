@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 
 import pytest
+from hypothesis import settings
 
 from tests.conformance.cel.package import CEL_SPEC
 from tests.servers import clickhouse as clickhouse_server
@@ -22,6 +23,10 @@ from tests.servers.process import Server
 
 # A worker of pytest-xdist is given a width, which commands would lay their tables out for.
 os.environ.pop("COLUMNS", None)
+
+# How long an example takes says what else the machine is doing.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 S = TypeVar("S", bound=Server)
 
