@@ -31,8 +31,8 @@ def _copies(folder: Path, kafka: Kafka, clickhouse: ClickHouse, *options: str) -
             assert traffic.wait(300) == 0
         one.finish(*BATCH if not LONG else (), *options)
         audit = one.audit()
-        one.faults += [time.monotonic()] * int(audit.found["duplicates"])
-        report(one, audit, "stream", COPIES, "", control="without the look-up" if options else "")
+        one.faults.append(time.monotonic())
+        report(one, audit, "stream", COPIES, "up to five each", control="without the look-up" if options else "")
     return audit
 
 
