@@ -105,8 +105,12 @@ def test_workers_of_a_web_server(command: Sequence[str], kafka: Kafka, topic: st
         _serving(command, tmp_path, f"{kafka.url}?topic={topic}", port),
         ThreadPoolExecutor(8) as threads,
     ):
-        answered = set(threads.map(lambda number: _ask(port, str(number)), range(REQUESTS)))
+        asked, answered = 0, set[int]()
+        ends = time.monotonic() + 60
+        while len(answered) < 2 and time.monotonic() < ends:  # which worker takes a request is up to the kernel
+            answered |= set(threads.map(lambda number: _ask(port, str(number)), range(asked, asked + REQUESTS)))
+            asked += REQUESTS
     assert len(answered) > 1
     assert [one for one in statuses(tmp_path / "spool") if one.events] == []
     ids = sorted(orjson.loads(record.value)["id"] for record in stored(kafka, topic))
-    assert ids == sorted(["/first", *(f"/{number}" for number in range(REQUESTS))])
+    assert ids == sorted(["/first", *(f"/{number}" for number in range(asked))])
