@@ -1,15 +1,12 @@
 """How long the tests of this folder are: a few seconds each in every run of all tests, minutes to hours when asked for.
 
 USAGEAUDIT_TEST_ENDURANCE is the share of the long form that is run: 1 for all of it, 0.1 for a tenth; `make endurance`
-sets it. Without it the short form is run. Either form ends by itself.
+sets it. Without it the short form is run; the soak has none. Either form ends by itself.
 """
 
 from __future__ import annotations
 
 import os
-from typing import NoReturn
-
-import pytest
 
 _GIVEN = os.environ.get("USAGEAUDIT_TEST_ENDURANCE", "")
 SHARE = float(_GIVEN) if _GIVEN else 0.0
@@ -24,13 +21,3 @@ def length(short: float, long: float) -> float:
 def form() -> str:
     """Return which form is run, as figures name it."""
     return "short" if not SHARE else "long" if SHARE >= 1 else f"{SHARE:g} of long"
-
-
-def only_long(what: str) -> None:
-    """Skip a test whose short form would show nothing; in CI, too, where the short forms are all that is run."""
-    if not SHARE:
-        _skip(f"{what}: run by `make endurance`")
-
-
-def _skip(reason: str) -> NoReturn:
-    pytest.skip(reason)

@@ -37,13 +37,13 @@ TOPIC = GROUP = "soak"
 CAPACITY_EVENTS = int(length(20_000, 900_000))
 SECONDS = length(10, 1_800)
 SHARE_OF_CAPACITY = 0.7
-BETWEEN_FAULTS = 30.0 if SHARE else 2.0
+BETWEEN_FAULTS = 30.0
 """Mean seconds from the end of a fault to the next one."""
 SETTLE_SECONDS = 120.0
 FLOOR_SECONDS = 30.0
 FLAT = 64
 """MiB an hour of growth, at most; what is measured over half an hour scatters."""
-PAUSES = (0.5, 8.0) if SHARE else (0.3, 1.5)
+PAUSES = (0.5, 8.0)
 LAG_GONE = 180.0
 RETENTION = {"retention.bytes": str(512 * MIB), "segment.bytes": str(64 * MIB)}
 """Of each partition: minutes of the load, which is longer than any outage, and less than all of it."""
@@ -160,7 +160,7 @@ def _capacity(machine: Machine) -> float:
     return CAPACITY_EVENTS / (time.monotonic() - begun)
 
 
-@pytest.mark.skipif("USAGEAUDIT_TEST_ENDURANCE" not in os.environ, reason="a measurement: make endurance")
+@pytest.mark.skipif(not SHARE, reason="a measurement: make endurance")
 @pytest.mark.timeout(int(300 + 4 * SECONDS))
 def test_a_soak_with_random_faults(broker: Kafka, start_clickhouse: Callable[..., ClickHouse], tmp_path: Path) -> None:
     """At most of the capacity and with faults at random, nothing is lost or doubled, nothing grows, lag goes away."""
