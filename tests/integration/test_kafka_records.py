@@ -281,10 +281,16 @@ def test_a_package_that_is_lacking_is_named(
         assert [record.offset for record in next_batch(stream).records] == [0, 1, 2]
 
 
-def test_partitions_that_are_added_are_read(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A running reader gets partitions that were added, within its metadata's age, from their first record on."""
+@pytest.mark.parametrize("repaired", [True, False])
+def test_partitions_that_are_added_are_read(topic: Topic, repaired: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partitions that are added are read from their first record on, also where the group answers between two polls.
+
+    Without what makes the client good it throws such an answer away, and reads nothing more.
+    """
     settings = kafka_client._settings
     monkeypatch.setattr(kafka_client, "_settings", lambda *a: {**settings(*a), "metadata_max_age_ms": 500})
+    if not repaired:
+        monkeypatch.setattr(kafka_client, "make_good", lambda consumer: None)
     topic.create(partitions=1)
     topic.publish([topic.event(0)])
     stream = topic.open()
@@ -297,10 +303,19 @@ def test_partitions_that_are_added_are_read(topic: Topic, monkeypatch: pytest.Mo
     found: set[int] = set()
 
     def all_read() -> bool:
-        found.add(next_batch(stream).partition.number)
+        for partition in stream.assigned():
+            stream.start(partition, 0)
+        if (batch := stream.poll(0.0)) is not None and batch.records:
+            found.add(batch.partition.number)
+        time.sleep(0.2)  # the group answers while nobody waits
         return found >= {1, 2}
 
-    until(all_read, "the added partitions")
+    if repaired:
+        until(all_read, "the added partitions")
+        return
+    end = time.monotonic() + 5
+    while time.monotonic() < end:
+        assert not all_read()
 
 
 def test_a_topic_that_is_deleted_is_missed(topic: Topic, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,11 +28,15 @@ def _free_parked(fetcher: Any) -> None:
 def _keep_join(coordinator: Any) -> None:
     """Use the result of joining the group where it came between two polls.
 
-    The client throws it away and joins again. Coming from the group's leader that starts another rebalance, which may
-    end between two polls again, and so on while the partitions lie idle.
+    The client throws it away. Where another reason to join is left it joins again: coming from the group's leader that
+    starts another rebalance, which may end between two polls again, and so on while the partitions lie idle. Where the
+    reason was that partitions were added, none is left, and the client stays between two generations for ever.
     """
     task = getattr(coordinator, "_join_task", None)
-    if task is not None and not isinstance(task, _Unread) and task.is_done:
+    if task is None:
+        return
+    coordinator.rejoin_needed = True
+    if not isinstance(task, _Unread) and task.is_done:
         coordinator._join_task = _Unread(task)  # noqa: SLF001
 
 
