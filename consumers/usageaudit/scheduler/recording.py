@@ -41,6 +41,13 @@ FROM findings_log WHERE kind = 'windowed' AND policy_id = {policy_id:String} AND
     AND window_end >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')
     AND window_start <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')
 GROUP BY finding_id HAVING argMax(effect, created) != 'cleared'"""
+_UNDECIDED = """SELECT finding_id, toUnixTimestamp64Micro(any(window_start)), toUnixTimestamp64Micro(any(window_end)),
+    any(group_key), argMax(message, created), any(application_name), any(actor_organization),
+    toUnixTimestamp64Milli(max(created)), any(event_refs).1, any(event_refs).2
+FROM findings_log WHERE kind = 'windowed' AND policy_id = {policy_id:String} AND policy_version = {version:UInt32}
+    AND window_end >= fromUnixTimestamp64Micro({since:Int64}, 'UTC')
+    AND window_start <= fromUnixTimestamp64Micro({until:Int64}, 'UTC')
+GROUP BY finding_id HAVING argMax(effect, created) = 'notice'"""
 _COLUMNS = {
     "finding_id": "String",
     "effect": "String",
@@ -100,7 +107,7 @@ class Recorder:
 
     def record(self, found: Sequence[Crossing], rows: Rows) -> int:
         """Append a finding for each crossing that has none standing, and return how many those were."""
-        effects = self._effects(found)
+        effects = self.effects(found)
         named = {self.id_of(one): one for one in found}
         standing = self._standing(named)
         new = [
@@ -138,6 +145,19 @@ class Recorder:
         self._write(gone)
         return len(gone) + self.record(found, rows)
 
+    def decide(self, span: tuple[int, int]) -> int:
+        """Make violations of the notices that a heartbeat was missing for, and that came late; return how many."""
+        beat = self._rule.window.heartbeat
+        of_policy = {"policy_id": self._rule.policy.id, "version": self._rule.revision.version}
+        found = self._store.execute(_UNDECIDED, {**of_policy, "since": span[0], "until": span[1]}).rows
+        if beat is None or not found:
+            return 0
+        waits = [_Row(str(name), "violation", *rest) for name, *rest in found]
+        alive = self._alive(min(one.begins for one in waits), max(one.ends for one in waits), beat.every)
+        decided = [one for one in waits if stretches(one.begins, one.ends, beat.every) <= alive]
+        self._write(decided)
+        return len(decided)
+
     def id_of(self, one: Crossing) -> str:
         """Return the id of the finding of a crossing."""
         version = self._rule.revision.version
@@ -163,15 +183,17 @@ class Recorder:
             found.update({str(name): (str(effect), int(last)) for name, effect, last in rows})
         return found
 
-    def _effects(self, found: Sequence[Crossing]) -> dict[Crossing, str]:
+    def effects(self, found: Sequence[Crossing]) -> dict[Crossing, str]:
         """Return what each crossing is: a wait during which the heartbeat stopped is no violation, but a notice."""
         beat = self._rule.window.heartbeat
         if beat is None or not found:
             return dict.fromkeys(found, "violation")
-        first, last = min(one.begins for one in found), max(one.ends for one in found)
-        alive_sql = self._rule.alive(between(first - first % beat.every - 1, last)) or ""
-        alive = {int(start) for (start,) in self._store.execute(alive_sql).rows}
-        return {one: "violation" if stretches(one, beat.every) <= alive else "notice" for one in found}
+        alive = self._alive(min(one.begins for one in found), max(one.ends for one in found), beat.every)
+        return {one: "violation" if stretches(one.begins, one.ends, beat.every) <= alive else "notice" for one in found}
+
+    def _alive(self, first: int, last: int, every: int) -> set[int]:
+        sql = self._rule.alive(between(first - first % every - 1, last))
+        return {int(start) for (start,) in self._store.execute(sql).rows} if sql else set()
 
     def _append(self, new: Sequence[tuple[Crossing, str, int]], rows: Rows) -> None:
         """Append a row for each of some crossings, with its effect; `last` is when the row before it was appended."""
@@ -198,7 +220,7 @@ class Recorder:
             begins=one.begins,
             ends=one.ends,
             group_key=self.group_key(one.key),
-            message=message if effect == "violation" else f"can't be decided, for there was no heartbeat: {message}",
+            message=message,
             application=group.get(("application", "name"), ""),
             organization=group.get(("actor", "organization")),
             last=last,
@@ -250,20 +272,23 @@ class Recorder:
         }
         for start in range(0, len(rows), _IN_A_STATEMENT):
             some = rows[start : start + _IN_A_STATEMENT]
-            self._store.execute(
-                _APPEND, {**common, **{name: [getattr(one, name) for one in some] for name in _COLUMNS}}
-            )
+            columns = {name: [_value(getattr(one, name)) for one in some] for name in _COLUMNS}
+            self._store.execute(_APPEND, {**common, **columns})
 
 
-def stretches(one: Crossing, every: int) -> set[int]:
+def stretches(begins: int, ends: int, every: int) -> set[int]:
     """Return the beginnings of the stretches of time that ended during a wait: each needs a heartbeat."""
-    return set(range(one.begins - one.begins % every, one.ends - every + 1, every))
+    return set(range(begins - begins % every, ends - every + 1, every))
 
 
 def number(value: int | Decimal) -> str:
     """Return a value as people write it: without zeros after the point."""
     text = format(value, "f") if not isinstance(value, int) else str(value)
     return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _value(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def _key(key: tuple[str, ...]) -> str:

@@ -51,32 +51,50 @@ class Step:
 
     def run(self) -> int:
         """Make the step and return how many findings it wrote."""
-        before, until = self.slice.before, self.slice.watermark
         recorder = Recorder(self.store, self.rule)
-        late = self._late()
-        self._keep(self.slice.on_time)
+        on_time, late = self._extent(self.slice.on_time), self._extent(self.slice.late)
+        for found, where in ((on_time, self.slice.on_time), (late, self.slice.late)):
+            if found is not None:
+                self._keep(where)
+        written = self._go_on(on_time, recorder)
         if late is not None:
-            self._keep(self.slice.late)
-        written = 0
-        if until > before.watermark:
-            groups = self._groups(self.slice.on_time)
-            written += recorder.record(self._crossings(groups, before.watermark + 1, until), self._rows)
-        if late is not None:
-            first, last = late
-            span = reach(self.rule.window, first, last)
-            since, stop = max(span.crossed_from, before.since + 1), min(span.crossed_to, until)
-            found = self._crossings(self._groups(self.slice.late), since, stop)
-            written += recorder.correct(found, self._late_groups(), (since, stop), self._rows)
-        return written
+            written += self._go_back(late, recorder)
+        return written + self._decide(recorder)
+
+    def _go_on(self, on_time: tuple[int, int] | None, recorder: Recorder) -> int:
+        """Look at the windows that the watermark closes now."""
+        span = on_time
+        if self.rule.window.expect is not None and self.slice.watermark > self.slice.before.watermark:
+            # A wait is over without any event.
+            span = (self.slice.before.watermark + 1, self.slice.watermark)
+        if span is None:
+            return 0
+        return recorder.record(self._crossings(self._groups(self.slice.on_time), *span), self._rows)
+
+    def _go_back(self, late: tuple[int, int], recorder: Recorder) -> int:
+        """Look again at the windows that events fall into that come late."""
+        span = reach(self.rule.window, *late)
+        since = max(span.crossed_from, self.slice.before.since + 1)
+        until = min(span.crossed_to, self.slice.watermark)
+        found = self._crossings(self._groups(self.slice.late), since, until)
+        return recorder.correct(found, self._late_groups(), (since, until), self._rows)
+
+    def _decide(self, recorder: Recorder) -> int:
+        """Look again at waits that could not be decided, where heartbeats came late."""
+        alive = self.rule.alive(self.slice.late)
+        if alive is None:
+            return 0
+        ((rows, first, last),) = self.store.execute(f"SELECT count(), min(t), max(t) FROM ({alive})").rows
+        return recorder.decide((int(first), int(last))) if rows else 0
 
     def prepare(self) -> None:
         """Keep what a rule that begins needs of the time before its watermark."""
         until, needed = self.slice.watermark, kept_for(self.rule.window)
         self._keep(f"{between(until - needed if needed else 0, until)} AND {self.slice.below}")
 
-    def _late(self) -> tuple[int, int] | None:
-        """Return the first and last time of what counts and comes late, None where nothing does."""
-        counted = self.rule.matching.rows(self.slice.late)
+    def _extent(self, where: str) -> tuple[int, int] | None:
+        """Return the first and last time of what counts among some rows of the ledger, None where nothing does."""
+        counted = self.rule.matching.rows(where)
         ((rows, first, last),) = self.store.execute(f"SELECT count(), min(t), max(t) FROM ({counted})").rows
         return (int(first), int(last)) if rows else None
 

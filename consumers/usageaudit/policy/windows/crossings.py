@@ -52,7 +52,7 @@ def reach(window: Window, first: int, last: int) -> Reach:
             if not bounds:
                 return Reach(first, last, first)
             begin = max((one for one in bounds if one <= first), default=bounds[0])
-            return Reach(begin, bounds[-1], begin)
+            return Reach(begin, bounds[-1] - 1, begin)
         case None:
             return Reach(first, _NEVER, 0)
         case length:
@@ -137,14 +137,12 @@ def _in_periods(window: Window, calendar: Calendar, holds: str, rows: str, betwe
     bounds = starts(calendar, since, until)
     if not bounds:
         return "SELECT [''] AS key, 0 AS at, 0 AS begins, 0 AS ends, 0 AS value WHERE 0"
-    listed = f"[{', '.join(map(str, bounds))}]"
     inside = f"t >= {bounds[0]} AND t < {bounds[-1]}"
-    period = f"roundDown(t, {listed})"
+    period = "roundDown(t, bounds)"
     if window.kind == "value_count":
         # The first time of a value in a period is the only one that counts.
-        source = f"(SELECT key, text, {period} AS period, min(t) AS t FROM ({rows}) WHERE {inside} GROUP BY ALL)"
-        change = "count()"
-        moments = f"SELECT key, period, t AS at, {change} AS change FROM {source} GROUP BY key, period, at"
+        source = f"SELECT key, text, {period} AS period, min(t) AS first FROM ({rows}) WHERE {inside} GROUP BY ALL"
+        moments = f"SELECT key, period, first AS at, count() AS change FROM ({source}) GROUP BY key, period, at"
     else:
         change = "sum(amount)" if window.kind == "value_sum" else "count()"
         moments = (
@@ -152,9 +150,10 @@ def _in_periods(window: Window, calendar: Calendar, holds: str, rows: str, betwe
             f"FROM ({rows}) WHERE {inside} GROUP BY key, period, at"
         )
     return (
-        f"SELECT key, min(moment) AS at, period AS begins, {listed}[indexOf({listed}, period) + 1] AS ends, "
+        f"WITH [{', '.join(map(str, bounds))}] AS bounds "
+        "SELECT key, min(moment) AS at, period AS begins, bounds[indexOf(bounds, period) + 1] AS ends, "
         "argMin(total, moment) AS value FROM ("
-        f"SELECT key, period, at AS moment, "
+        "SELECT key, period, at AS moment, "
         f"sum(change) OVER (PARTITION BY key, period ORDER BY at {_RUNNING}) AS total "
         f"FROM ({moments})) WHERE {holds} GROUP BY key, period HAVING at >= {since} AND at <= {until} ORDER BY key, at"
     )
@@ -200,7 +199,7 @@ def _absence(rows: str, length: int, since: int, until: int) -> str:
         f"SELECT key, t AS at, {_ONE} AS value, NOT (next <= t + {length}) AS holds FROM ("
         "SELECT key, t, opens, min(expected) OVER "
         "(PARTITION BY key ORDER BY t ROWS BETWEEN CURRENT ROW AND UNBOUNDED FOLLOWING) AS next FROM ("
-        f"SELECT key, t, max(bitAnd(role, {OPENS})) AS opens, "
+        f"SELECT key, t, max(bitAnd(role, {OPENS})) != 0 AS opens, "
         f"if(max(bitAnd(role, {EXPECTED})) != 0, t, {_NEVER}) AS expected FROM ({rows}) GROUP BY key, t)) WHERE opens"
     )
     crossed = _crossed(moments, length, f"at >= {since - length} AND at <= {until - length}")
