@@ -35,7 +35,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
         found.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def replicated_database(cluster: Cluster) -> str:
     """Return the name of a database with every table and view on each replica: use streams of your own."""
     for replica in cluster.replicas:

@@ -28,11 +28,18 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 rejects_app = typer.Typer(no_args_is_help=True)
 
-# Of a record that was kept twice, as at a takeover, the copy with its headers: older versions kept none.
-_KEPT_ONCE = """(
+
+def _kept_once(where: str) -> str:
+    """Return what was kept of some records, once: of two copies, as after a takeover, the one with headers.
+
+    Older versions kept none. The condition stands here because a join would read the bytes of all records.
+    """
+    return f"""(
         SELECT stream, topic, partition, offset, payload, header_names,
             arrayMap(value -> hex(value), header_values) AS hex_values, 1 AS kept
-        FROM rejected_payloads ORDER BY length(header_names) DESC LIMIT 1 BY stream, topic, partition, offset)"""
+        FROM rejected_payloads WHERE {where}
+        ORDER BY length(header_names) DESC LIMIT 1 BY stream, topic, partition, offset)"""
+
 
 # Placeholders are not called limit or offset: ClickHouse takes those for its settings of these names.
 _LIST = """SELECT ingest_time, topic, partition, offset, payload_bytes, error_path, error FROM rejects
@@ -42,7 +49,7 @@ _SHOW = f"""SELECT r.ingest_time AS ingest_time, r.stream AS stream, r.topic AS 
     arrayMap((name, value) -> (name, value), p.header_names, p.hex_values) AS headers,
     if(p.kept, hex(p.payload), NULL) AS payload
 FROM rejects AS r
-LEFT JOIN {_KEPT_ONCE} AS p
+LEFT JOIN {_kept_once("partition = {partition:UInt32} AND `offset` = {place:UInt64}")} AS p
     ON p.stream = r.stream AND p.topic = r.topic AND p.partition = r.partition AND p.offset = r.offset
 WHERE r.partition = {{partition:UInt32}} AND r.offset = {{place:UInt64}}
     AND ({{topic:String}} = '' OR r.topic = {{topic:String}})
@@ -51,7 +58,7 @@ ORDER BY r.ingest_time DESC LIMIT 1"""
 _KEPT = f"""SELECT concat(r.stream, '/', r.topic, '/', toString(r.partition), '/', toString(r.offset)) AS place,
     hex(p.payload) AS payload, p.header_names, p.hex_values
 FROM rejects AS r
-INNER JOIN {_KEPT_ONCE} AS p
+INNER JOIN {_kept_once("stream = {stream:String} AND topic = {topic:String}")} AS p
     ON p.stream = r.stream AND p.topic = r.topic AND p.partition = r.partition AND p.offset = r.offset
 WHERE r.stream = {{stream:String}} AND r.topic = {{topic:String}} AND r.ingest_time >= {{since:DateTime64(3, 'UTC')}}
 ORDER BY r.ingest_time, r.partition, r.offset LIMIT {{rows:UInt32}}"""
