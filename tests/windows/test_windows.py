@@ -116,22 +116,20 @@ def draw(kind: str, chance: random.Random) -> tuple[str, Spec]:
 
 def streams(count: int, spread: int, chance: random.Random) -> list[Event]:
     """Return the events of some streams, without times of arrival: ties, gaps, unknown fields and copies."""
-    events = []
-    for stream in range(count):
-        for number in range(chance.randrange(25)):
-            events.append(
-                {
-                    "app": f"app-{stream}",
-                    "t": BASE + chance.randrange(60) * spread,
-                    "source": chance.choice(("svc-a", "svc-b")),
-                    "id": f"{stream}-{chance.randrange(1000)}-{number}",
-                    "operation": chance.choice(("chat", "chat", "embeddings")),
-                    "model": chance.choice("abcd"),
-                    "tokens": chance.choice((0, 1, 2, 3, None)),
-                    "use_case": chance.choice(("a", "b", "c", None)),
-                }
-            )
-    return events
+    return [
+        {
+            "app": f"app-{stream}",
+            "t": BASE + chance.randrange(60) * spread,
+            "source": chance.choice(("svc-a", "svc-b")),
+            "id": f"{stream}-{chance.randrange(1000)}-{number}",
+            "operation": chance.choice(("chat", "chat", "embeddings")),
+            "model": chance.choice("abcd"),
+            "tokens": chance.choice((0, 1, 2, 3, None)),
+            "use_case": chance.choice(("a", "b", "c", None)),
+        }
+        for stream in range(count)
+        for number in range(chance.randrange(25))
+    ]
 
 
 def arriving(events: list[Event], spread: int, chance: random.Random) -> list[Event]:

@@ -133,8 +133,9 @@ class _Reading:
         if text.startswith("calendar"):
             self._error(node, f"over is {' or '.join(f'calendar {one}' for one in UNITS)}, or a duration")
             return None
+        before = self._report.errors
         length = self._fields.duration("over")
-        if length and not MIN_OVER <= length <= MAX_OVER:
+        if self._report.errors == before and not MIN_OVER <= length <= MAX_OVER:
             self._error(node, "over is from one second to 366 days")
         return length or None
 
