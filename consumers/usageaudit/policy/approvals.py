@@ -90,7 +90,7 @@ def recorded(bundle: Bundle) -> tuple[Recorded, ...]:
 
 def _digests(bundle: Bundle, policies: Iterable[str]) -> dict[str, str]:
     wanted = frozenset(policies)
-    return {policy.id: meaning_of(policy, bundle).digest for policy in bundle.policies if policy.id in wanted}
+    return {policy.id: meaning_of(policy, bundle).digest for policy in bundle.all_policies if policy.id in wanted}
 
 
 def unapproved(bundle: Bundle) -> tuple[Diagnostic, ...]:
@@ -101,7 +101,7 @@ def unapproved(bundle: Bundle) -> tuple[Diagnostic, ...]:
     """
     required = _covered(bundle, (part for part in bundle.parts if part.require_approvals))
     asked = required | _covered(bundle, (part for part in bundle.parts if APPROVALS in part.files))
-    enforced = [policy for policy in bundle.policies if policy.stage == "enforce" and _part_of(policy) in asked]
+    enforced = [policy for policy in bundle.all_policies if policy.stage == "enforce" and _part_of(policy) in asked]
     digests = _digests(bundle, (policy.id for policy in enforced)) if enforced else {}
     approved = {(one.policy_id, one.digest) for one in bundle.approvals}
     return tuple(

@@ -61,7 +61,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _approve(folder: Path, bundle: Bundle, policy_id: str, approved_by: str, reason: str) -> tuple[Approval, bool]:
     policy = bundle.policy(policy_id)
     if policy is None:
-        hint = did_you_mean(policy_id, (one.id for one in bundle.policies)) or "`usageaudit policy docs` lists them"
+        hint = did_you_mean(policy_id, (one.id for one in bundle.all_policies)) or "`usageaudit policy docs` lists them"
         raise ConfigurationError(f"{folder} has no policy {policy_id}: {hint}")
     meaning = meaning_of(policy, bundle)
     now = to_micros(datetime.now(UTC).replace(microsecond=0))

@@ -55,7 +55,7 @@ class Doubts:
             self._without_registry(registered, nodes)
         # What an empty list keeps from happening, no test can show.
         empty = any(not self._lists.get(name, (True,)) for name in lists)
-        if own and policy.stage != "retired":
+        if own and policy.stage != "retired" and policy.window is None:
             for message, hint in _tests(policy, all_can_be_shown=not empty):
                 self._report.warning(place, message, hint)
 
@@ -89,7 +89,8 @@ def _nodes(policy: Policy) -> Iterator[Node]:
 def _conditions(policy: Policy) -> tuple[Condition, ...]:
     revisions = (revision.when for revision in policy.revisions)
     exceptions = (exception.when for exception in policy.exceptions)
-    return (*revisions, *exceptions, *((policy.applies,) if policy.applies else ()))
+    window = policy.window.conditions if policy.window is not None else ()
+    return (*revisions, *exceptions, *((policy.applies,) if policy.applies else ()), *window)
 
 
 def _gaps(policy: Policy) -> Iterator[Diagnostic]:

@@ -29,7 +29,7 @@ class Expiring:
 
 def exceptions_in(bundle: Bundle) -> Iterator[tuple[Policy, PolicyException]]:
     """Yield the exceptions of all policies that are judged, with their policies."""
-    for policy in bundle.policies:
+    for policy in bundle.all_policies:
         if policy.stage in JUDGED:
             yield from ((policy, exception) for exception in policy.exceptions)
 

@@ -8,7 +8,7 @@ from usageaudit.policy.explain import PolicyExplainer
 from usageaudit.policy.fusing import fuse
 from usageaudit.policy.indexing import Rule
 from usageaudit.policy.language import fields_read
-from usageaudit.policy.message import Evidence
+from usageaudit.policy.message import EventMessage, Evidence
 from usageaudit.policy.model import JUDGED
 from usageaudit.policy.python import compile_condition, local
 from usageaudit.policy.schema import Occurrence, value_of
@@ -62,6 +62,7 @@ class _Settling:
         self._exceptions = {
             rule.policy.id: [_Exception(exception) for exception in rule.policy.exceptions] for rule in rules
         }
+        self._messages = {rule.policy.id: EventMessage(rule.policy.message) for rule in rules}
         self._evidence = {rule.policy.id: Evidence(rule.policy.evidence) for rule in rules}
         # A service that declares nothing leaves every event of its own open in the same way.
         self._remembered: dict[tuple[int, Key], Indeterminate] = {}
@@ -102,7 +103,7 @@ class _Settling:
         exemptions: list[Exemption],
     ) -> None:
         policy, version = self._rules[number].policy, self._rules[number].revision.version
-        message = policy.message.fill(event)
+        message = self._messages[policy.id].of(event)
         for exception in self._exceptions[policy.id]:
             if exception.holds(event):
                 exemptions.append(Exemption(policy.id, version, policy.severity, policy.stage, message, exception.id))

@@ -89,7 +89,7 @@ def assemble(sources: tuple[str, ...], found: dict[str, Loaded], report: Report,
     return Bundle(
         name="+".join(sources),
         hash=hash_of(loaded.part for loaded in parts),
-        policies=policies.all(),
+        policies=tuple(policy for policy in policies.all() if policy.window is None),
         lists=lists,
         registry=registry,
         sources=sources,
@@ -97,6 +97,7 @@ def assemble(sources: tuple[str, ...], found: dict[str, Loaded], report: Report,
         commit=commit,
         warnings=report.warnings,
         approvals=approvals,
+        windowed=tuple(policy for policy in policies.all() if policy.window is not None),
     )
 
 

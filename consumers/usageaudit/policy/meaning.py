@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from usageaudit.policy.language import Condition, Path
     from usageaudit.policy.model import Bundle, Policy
+    from usageaudit.policy.windows.model import Window
 
 FORMAT = 1
 """Number of this definition of meaning, which every digest covers."""
@@ -78,7 +79,7 @@ class Meaning:
 
 def meanings(bundle: Bundle) -> dict[str, Meaning]:
     """Return the meaning of every policy of a bundle, by id."""
-    return {policy.id: meaning_of(policy, bundle) for policy in bundle.policies}
+    return {policy.id: meaning_of(policy, bundle) for policy in bundle.all_policies}
 
 
 def meaning_of(policy: Policy, bundle: Bundle) -> Meaning:
@@ -106,6 +107,8 @@ def _conditions(policy: Policy) -> Iterator[Condition]:
         yield policy.applies
     yield from (revision.when for revision in policy.revisions)
     yield from (exception.when for exception in policy.exceptions)
+    if policy.window is not None:
+        yield from policy.window.conditions
 
 
 def _parts(policy: Policy) -> Iterator[tuple[str, Part]]:
@@ -115,9 +118,14 @@ def _parts(policy: Policy) -> Iterator[tuple[str, Part]]:
         yield "applies", _condition(policy.applies)
     for revision in sorted(policy.revisions, key=lambda one: one.version):
         yield f"revisions.{revision.version}.when", _condition(revision.when)
+        if revision.condition is not None:
+            yield f"revisions.{revision.version}.condition", _condition(revision.condition)
         yield f"revisions.{revision.version}.from", _plain(_time(revision.start))
         yield f"revisions.{revision.version}.to", _plain(_time(revision.end))
-    yield "on_unknown", _plain(policy.on_unknown)
+    if policy.window is None:
+        yield "on_unknown", _plain(policy.on_unknown)
+    else:
+        yield from _window(policy.window)
     yield "message", _plain(policy.message.text)
     yield "evidence", _plain(sorted(map(".".join, policy.evidence)))
     if len(policy.exceptions) > 1:  # the first one that holds is recorded
@@ -128,6 +136,20 @@ def _parts(policy: Policy) -> Iterator[tuple[str, Part]]:
     if policy.alert is not None:
         dedup_by = sorted(map(".".join, policy.alert.dedup_by))
         yield "alert", _plain({"dedup_by": dedup_by, "for": f"{policy.alert.window // 1_000_000}s"})
+
+
+def _window(window: Window) -> Iterator[tuple[str, Part]]:
+    over = window.over
+    length = over if over is None or isinstance(over, int) else f"calendar {over.unit} in {over.zone}"
+    field = None if window.field is None else ".".join(window.field)
+    named = {"kind": window.kind, "over": length, "group_by": list(map(".".join, window.group_by)), "field": field}
+    yield from ((f"window.{name}", _plain(value)) for name, value in named.items())
+    yield from ((f"window.steps.{number}", _condition(step)) for number, step in enumerate(window.steps, start=1))
+    if window.expect is not None:
+        yield "window.expect", _condition(window.expect)
+    if window.heartbeat is not None:
+        every = {"every": f"{window.heartbeat.every // 1_000_000}s"}
+        yield "window.heartbeat", _condition(window.heartbeat.when, every)
 
 
 def _plain(value: Any) -> Part:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -11,10 +11,10 @@ import orjson
 from usageaudit.policy.schema import shown_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from usageaudit.policy.language import Path
-    from usageaudit.policy.schema import Occurrence, Reader
+    from usageaudit.policy.schema import Occurrence
 
 UNKNOWN = "unknown"
 MAX_VALUE = 200
@@ -31,15 +31,10 @@ class Message:
     """A text with placeholders: `parts` are texts and paths in turn."""
 
     parts: tuple[str | Path, ...]
-    _readers: tuple[str | Reader, ...] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        readers = tuple(part if isinstance(part, str) else shown_of(part) for part in self.parts)
-        object.__setattr__(self, "_readers", readers)
-
-    def fill(self, event: Occurrence) -> str:
-        """Return the text with the event's values, `unknown` for those it does not have."""
-        return "".join([part if isinstance(part, str) else _text(part(event)) for part in self._readers])
+    def fill(self, values: Mapping[Path, Any]) -> str:
+        """Return the text with values, `unknown` for those that are not there."""
+        return "".join(part if isinstance(part, str) else _text(values.get(part)) for part in self.parts)
 
     @property
     def text(self) -> str:
@@ -48,6 +43,17 @@ class Message:
             part.replace("{", "{{").replace("}", "}}") if isinstance(part, str) else f"{{{'.'.join(part)}}}"
             for part in self.parts
         )
+
+
+class EventMessage:
+    """A message about one event."""
+
+    def __init__(self, message: Message) -> None:
+        self._parts = [part if isinstance(part, str) else shown_of(part) for part in message.parts]
+
+    def of(self, event: Occurrence) -> str:
+        """Return the text with the event's values, `unknown` for those it does not have."""
+        return "".join([part if isinstance(part, str) else _text(part(event)) for part in self._parts])
 
 
 class Evidence:

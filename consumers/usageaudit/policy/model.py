@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from usageaudit.policy.language import Condition, Diagnostic, Path
     from usageaudit.policy.message import Message
+    from usageaudit.policy.windows.model import Window
     from usageaudit.verdicts import Severity, Stage, Verdict
 
 OnUnknown = Literal["record", "violate", "ignore"]
@@ -31,12 +32,16 @@ class Basis:
 
 @dataclass(frozen=True, slots=True)
 class Revision:
-    """What a policy says for events whose time lies in [start, end), in microseconds; None is without bound."""
+    """What a policy says for events whose time lies in [start, end), in microseconds; None is without bound.
+
+    `condition` is that on the value of a window, where the policy has one that measures.
+    """
 
     version: int
     start: int | None
     end: int | None
     when: Condition
+    condition: Condition | None = None
 
     def in_force(self, time: int) -> bool:
         """Tell whether an event of that time is judged by this revision."""
@@ -100,7 +105,10 @@ class PolicyTest:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Policy:
-    """One clause; `id` is `pack/clause`. `lets` are its named sub-conditions, `file` is where it stands."""
+    """One clause; `id` is `pack/clause`. `lets` are its named sub-conditions, `file` is where it stands.
+
+    One with a `window` is judged over many events, behind the stream; `when` says which of them count.
+    """
 
     id: str
     title: str
@@ -118,6 +126,7 @@ class Policy:
     alert: Alert | None
     tests: tuple[PolicyTest, ...] = field(repr=False)
     file: str
+    window: Window | None = None
 
     def revision_at(self, time: int) -> Revision | None:
         """Return the revision that judges events of a time, None where none was in force."""
@@ -156,8 +165,9 @@ class Part:
 class Bundle:
     """Policies, lists and registry, checked as a whole.
 
-    `hash` is the SHA-256, in hex, of everything in it. `sources` are the parts that were asked for, `parts` also those
-    that they use. `commit` is the git commit of the folder where there is one. `warnings` are no reason to refuse it.
+    `policies` judge each event by itself, `windowed` those of many. `hash` is the SHA-256, in hex, of everything in it.
+    `sources` are the parts that were asked for, `parts` also those that they use. `commit` is the git commit of the
+    folder where there is one. `warnings` are no reason to refuse it.
     """
 
     name: str
@@ -170,10 +180,16 @@ class Bundle:
     commit: str | None = None
     warnings: tuple[Diagnostic, ...] = field(default=(), repr=False)
     approvals: tuple[Approval, ...] = field(default=(), repr=False)
+    windowed: tuple[Policy, ...] = field(default=(), repr=False)
+
+    @property
+    def all_policies(self) -> tuple[Policy, ...]:
+        """The policies of both kinds, by id."""
+        return tuple(sorted((*self.policies, *self.windowed), key=lambda policy: policy.id))
 
     def policy(self, policy_id: str) -> Policy | None:
-        """Return a policy by its id."""
-        return next((policy for policy in self.policies if policy.id == policy_id), None)
+        """Return a policy of either kind by its id."""
+        return next((policy for policy in (*self.policies, *self.windowed) if policy.id == policy_id), None)
 
     def archive(self) -> bytes:
         """Return all files of the bundle as JSON; `bundle_from_archive` makes the same bundle of it."""

@@ -25,6 +25,8 @@ from usageaudit.policy.report import OPERANDS
 from usageaudit.policy.schema import SCHEMA
 from usageaudit.policy.shapes import ALERT, BASIS, EXCEPTION, NAME, POLICY, REVISION, WORD
 from usageaudit.policy.testcases import read_tests
+from usageaudit.policy.windows.model import MEASURED
+from usageaudit.policy.windows.reading import message_schema, read_window, value_schema
 from usageaudit.policy.yamltree import Mapping, Scalar, Sequence
 from usageaudit.verdicts import SEVERITIES
 
@@ -32,9 +34,10 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
     from collections.abc import Mapping as AnyMapping
 
-    from usageaudit.policy.language import Condition, Diagnostic, Path
+    from usageaudit.policy.language import Condition, Diagnostic, Path, Schema
     from usageaudit.policy.model import ListValues
     from usageaudit.policy.report import Report
+    from usageaudit.policy.windows.model import Window
     from usageaudit.policy.yamltree import Node, Place
 
 MAX_NAME = 100
@@ -52,17 +55,22 @@ class Context:
     report: Report
 
     def condition(
-        self, node: Scalar | None, lets: AnyMapping[str, Condition], later: Collection[str] = ()
+        self,
+        node: Scalar | None,
+        lets: AnyMapping[str, Condition],
+        later: Collection[str] = (),
+        schema: Schema = SCHEMA,
     ) -> Condition | None:
         """Return a condition, None where it is absent or has errors, which are reported.
 
-        Those of `later` that are not in `lets` are sub-conditions that come too late to be named.
+        Those of `later` that are not in `lets` are sub-conditions that come too late to be named. `schema` is what it
+        may name: by default, the event.
         """
         if node is None:
             return None
         try:
             expr = parse(node.text, origin=node.origin())
-            condition = check(expr, SCHEMA, lists=self.lists, lets=lets)
+            condition = check(expr, schema, lists=self.lists, lets=lets)
         except InvalidCondition as fault:
             found = (one for one in fault.diagnostics if not (self.report.incomplete and _of_list(one)))
             self.report.add(*(_of_let(one, lets, later) for one in found))
@@ -98,8 +106,10 @@ def read_policy(node: Node, pack: str, context: Context) -> Policy | None:
     lets = _lets(fields, context)
     applies_node = fields.scalar("applies")
     applies = context.condition(applies_node, lets)
-    revisions = _revisions(fields, lets, context)
-    message = read_message(fields.scalar("message"), report) or Message((title or policy_id,))
+    window = _window(fields, lets, context)
+    revisions = _revisions(fields, lets, context, window)
+    named = SCHEMA if window is None else message_schema(window)
+    message = read_message(fields.scalar("message"), report, named) or Message((title or policy_id,))
     policy = Policy(
         id=policy_id,
         title=title,
@@ -117,10 +127,33 @@ def read_policy(node: Node, pack: str, context: Context) -> Policy | None:
         alert=read_alert(fields.node_of("alert"), report),
         tests=(),
         file=node.place.file.name,
+        window=window,
     )
-    policy = replace(policy, tests=read_tests(fields.items("tests"), policy, report))
+    if fields.node_of("window") is None:
+        policy = replace(policy, tests=read_tests(fields.items("tests"), policy, report))
     complete = policy_id and revisions and (applies is None) == (applies_node is None)
-    return policy if complete else None
+    return policy if complete and (window is None) == (fields.node_of("window") is None) else None
+
+
+_OF_ONE_EVENT = {
+    "on_unknown": "what it leaves open is shown as coverage",
+    "evidence": "its evidence are the events in the window",
+    "tests": "a test is one event",
+}
+"""What a policy with a window does not have, and why."""
+
+
+def _window(fields: Fields, lets: AnyMapping[str, Condition], context: Context) -> Window | None:
+    """Return the window of a policy, None where it has none or one with errors, which are reported."""
+    node, condition = fields.node_of("window"), fields.node_of("condition")
+    if node is None:
+        if condition is not None:
+            context.report.error(condition.place, "condition without a window", "an event is judged by when")
+        return None
+    for name, why in _OF_ONE_EVENT.items():
+        if (found := fields.node_of(name)) is not None:
+            context.report.error(found.place, f"a policy with a window has no {name}", why)
+    return read_window(node, lets, context)
 
 
 def _policy_id(fields: Fields, pack: str) -> str:
@@ -172,9 +205,12 @@ def _stand_in() -> Condition:
     return check(parse("true", origin=Origin("")), SCHEMA, lists={}, lets={})
 
 
-def _revisions(fields: Fields, lets: AnyMapping[str, Condition], context: Context) -> tuple[Revision, ...]:
+def _revisions(
+    fields: Fields, lets: AnyMapping[str, Condition], context: Context, window: Window | None
+) -> tuple[Revision, ...]:
     """Return the revisions; a `when` of the policy itself is short for one revision of version 1 that always holds."""
     report = context.report
+    common = _on_value(fields, context, window)
     short = fields.scalar("when")
     nodes = fields.items("revisions")
     if fields.node_of("when") is None and fields.node_of("revisions") is None and isinstance(fields.node, Mapping):
@@ -183,10 +219,11 @@ def _revisions(fields: Fields, lets: AnyMapping[str, Condition], context: Contex
         if nodes:
             report.error(short.place, "when beside revisions", "put the condition into a revision")
         when = context.condition(short, lets)
-        return () if when is None else (Revision(1, None, None, when),)
+        _check_measured(fields, window, common, report)
+        return () if when is None else (Revision(1, None, None, when, common),)
     if not nodes and isinstance(empty := fields.node_of("revisions"), Sequence):
         report.error(empty.place, "a policy needs at least one revision", "- {version: 1, when: ...}")
-    found = [_revision(node, lets, context, alone=len(nodes) == 1) for node in nodes]
+    found = [_revision(node, lets, context, window, common, alone=len(nodes) == 1) for node in nodes]
     known = [one for one in found if one is not None]
     _check_versions(known, report)
     _check_disjoint([one for one in known if one.ranged], report)
@@ -202,7 +239,33 @@ class _Read(NamedTuple):
     ranged: bool
 
 
-def _revision(node: Node, lets: AnyMapping[str, Condition], context: Context, *, alone: bool) -> _Read | None:
+def _on_value(fields: Fields, context: Context, window: Window | None) -> Condition | None:
+    """Return the condition on the value of a window, None where there is none or it has errors."""
+    node = fields.scalar("condition")
+    if node is None or window is None:
+        return None
+    if window.kind not in MEASURED:
+        context.report.error(node.place, f"a window of kind {window.kind} has no value", "leave the condition out")
+        return None
+    return context.condition(node, {}, schema=value_schema(window.kind))
+
+
+def _check_measured(fields: Fields, window: Window | None, condition: Condition | None, report: Report) -> None:
+    """Report a window that measures and has no condition on its value."""
+    absent = condition is None and fields.node_of("condition") is None
+    if window is not None and window.kind in MEASURED and absent and fields.node is not None:
+        report.error(fields.node.place, f"a window of kind {window.kind} needs a condition", "condition: value > 100")
+
+
+def _revision(
+    node: Node,
+    lets: AnyMapping[str, Condition],
+    context: Context,
+    window: Window | None,
+    common: Condition | None,
+    *,
+    alone: bool,
+) -> _Read | None:
     fields = Fields(node, "a revision", REVISION, context.report)
     absent = fields.node_of("version", required=not alone) is None
     version = fields.integer("version", int(alone and absent), least=1)
@@ -214,7 +277,13 @@ def _revision(node: Node, lets: AnyMapping[str, Condition], context: Context, *,
             node.place, "the revision ends before it begins", "it holds from `from` to just before `to`"
         )
     when = context.condition(fields.scalar("when", required=True), lets)
-    return None if when is None else _Read(Revision(version or 1, start, end, when), node.place, version > 0, ranged)
+    own = _on_value(fields, context, window)
+    if (written := fields.node_of("condition")) is not None and window is None:
+        context.report.error(written.place, "condition without a window", "an event is judged by when")
+    elif common is None:
+        _check_measured(fields, window, own, context.report)
+    revision = None if when is None else Revision(version or 1, start, end, when, own or common)
+    return None if revision is None else _Read(revision, node.place, version > 0, ranged)
 
 
 def _check_versions(found: Iterable[_Read], report: Report) -> None:
@@ -266,23 +335,23 @@ def read_alert(node: Node | None, report: Report) -> Alert | None:
 
 def paths_of(nodes: tuple[Scalar, ...], name: str, report: Report) -> tuple[Path, ...]:
     """Return the fields that a list names."""
-    found = (_path(node.text, node.place, name, report) for node in nodes)
+    found = (_path(node.text, node.place, name, report, SCHEMA) for node in nodes)
     return tuple(dict.fromkeys(path for path in found if path is not None))
 
 
-def _path(text: str, place: Place, name: str, report: Report) -> Path | None:
+def _path(text: str, place: Place, name: str, report: Report, schema: Schema) -> Path | None:
     path = tuple(text.split("."))
-    if path in SCHEMA.leaves:
+    if path in schema.leaves:
         return path
-    below = SCHEMA.leaves_below(path)
+    below = schema.leaves_below(path)
     if below:
         report.error(place, f"{text[:80]} in {name} is an object", f"name a field of it, such as {'.'.join(below[0])}")
     else:
-        report.error(place, f"unknown field {text[:80]} in {name}", SCHEMA.advice(text))
+        report.error(place, f"unknown field {text[:80]} in {name}", schema.advice(text))
     return None
 
 
-def read_message(node: Scalar | None, report: Report) -> Message | None:
+def read_message(node: Scalar | None, report: Report, schema: Schema = SCHEMA) -> Message | None:
     """Return the message with its placeholders, which must name scalars or lists of texts."""
     if node is None:
         return None
@@ -295,14 +364,14 @@ def read_message(node: Scalar | None, report: Report) -> Message | None:
             parts.append(found.group()[0])
         elif found.group(1) is None:
             report.error(node.place, "a brace without its other half in message", "a brace itself is written twice: {{")
-        elif (path := _path(found.group(1).strip(), node.place, "message", report)) is not None:
-            _check_shown(path, node, report)
+        elif (path := _path(found.group(1).strip(), node.place, "message", report, schema)) is not None:
+            _check_shown(path, node, report, schema)
             parts.append(path)
     parts.append(node.text[at:])
     return Message(tuple(part for part in parts if part))
 
 
-def _check_shown(path: Path, node: Scalar, report: Report) -> None:
-    kind = SCHEMA.leaves[path].type
+def _check_shown(path: Path, node: Scalar, report: Report, schema: Schema) -> None:
+    kind = schema.leaves[path].type
     if not kind.scalar and (kind.kind is not Kind.LIST or kind.element is None or not kind.element.scalar):
         report.error(node.place, f"{'.'.join(path)} in message is a {kind}, which has no short form")

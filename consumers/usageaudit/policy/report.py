@@ -85,6 +85,11 @@ class Report:
             if self._errors >= MAX_ERRORS:
                 raise InvalidBundle(self.diagnostics, complete=False)
 
+    @property
+    def errors(self) -> int:
+        """How many errors there are."""
+        return self._errors
+
     def spend(self, budget: Budget, amount: int, place: Callable[[], Place]) -> None:
         """Count something that the bundle has. Raises InvalidBundle at once where that is more than it may have."""
         self._spent[budget] += amount

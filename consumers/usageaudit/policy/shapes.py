@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from usageaudit.policy.model import ON_UNKNOWN, STAGES
 from usageaudit.policy.schema import SCHEMA
+from usageaudit.policy.windows.model import KINDS
 from usageaudit.verdicts import SEVERITIES, Verdict
 
 if TYPE_CHECKING:
@@ -77,7 +78,8 @@ def list_of(item: Json) -> Json:
     return {"type": "array", "items": item}
 
 
-def _choice(values: Sequence[str]) -> Json:
+def choice(values: Sequence[str]) -> Json:
+    """Return the schema of one of a few words."""
     return {"enum": list(values)}
 
 
@@ -108,6 +110,21 @@ REVISION: Shape = {
     "from": Key(TIME, f"It judges events from this time on. {_TIME_DOC}"),
     "to": Key(TIME, f"It judges events before this time. {_TIME_DOC}"),
     "when": Key(CONDITION, "The event violates the policy where this condition is true.", required=True),
+    "condition": Key(CONDITION, "What the `value` of a window must not be; where it is left out, the policy's."),
+}
+HEARTBEAT: Shape = {
+    "when": Key(CONDITION, "True for an event that shows that its source is alive.", required=True),
+    "every": Key(TEXT, "Each such stretch of time has at least one, or the wait can't be decided: 10m.", required=True),
+}
+WINDOW: Shape = {
+    "kind": Key(choice(KINDS), "What is looked for over many events.", required=True),
+    "over": Key(TEXT, "How long the window is: a duration such as 24h, or `calendar day`, or `calendar month`."),
+    "zone": Key(TEXT, "The time zone of the calendar, such as Europe/Paris."),
+    "group_by": Key(PATHS, "Events with equal values of these fields share a window; without any, all do."),
+    "field": Key(PATHS["items"], "The field whose values value_count tells apart and value_sum adds."),
+    "steps": Key(list_of(CONDITION), "The conditions of temporal_ordered, in their order."),
+    "expect": Key(CONDITION, "What absence waits for after an event that `when` is true for."),
+    "heartbeat": Key(object_of(HEARTBEAT), "How absence tells that a source is silent."),
 }
 EXCEPTION: Shape = {
     "id": Key(TEXT, "A name of the exception, which is recorded with what it exempts.", required=True),
@@ -140,14 +157,14 @@ EVENT: Shape = {
 }
 TEST: Shape = {
     "name": Key(TEXT, "What the test shows.", required=True),
-    "expect": Key(_choice(VERDICTS), "The verdict that the policy must give.", required=True),
+    "expect": Key(choice(VERDICTS), "The verdict that the policy must give.", required=True),
     "missing": Key(MISSING, "The fields that must be named as missing."),
     "exception": Key(TEXT, "The exception that must exempt the event."),
     **EVENT,
 }
 _CHANGEABLE: Shape = {
-    "severity": Key(_choice(SEVERITIES), "How severe a violation is."),
-    "stage": Key(_choice(STAGES), "draft and retired are not judged; shadow is, and never alerts."),
+    "severity": Key(choice(SEVERITIES), "How severe a violation is."),
+    "stage": Key(choice(STAGES), "draft and retired are not judged; shadow is, and never alerts."),
     "exceptions": Key(list_of(object_of(EXCEPTION)), "What is exempted, by whose approval, and until when."),
     "alert": Key(object_of(ALERT), "How alerts are gathered."),
 }
@@ -167,7 +184,9 @@ POLICY: Shape = {
     "let": Key(map_of(CONDITION, WORD.pattern), "Named sub-conditions; each may name those before it."),
     "revisions": Key(_REVISIONS, "What the policy says, by the time of the event."),
     "when": Key(CONDITION, "Short for one revision, of version 1, that always holds."),
-    "on_unknown": Key(_choice(ON_UNKNOWN), "What becomes of events that leave it open."),
+    "window": Key(object_of(WINDOW), "Makes the policy one of many events; `when` says which of them count."),
+    "condition": Key(CONDITION, "What the `value` of a window must not be, such as value > 100."),
+    "on_unknown": Key(choice(ON_UNKNOWN), "What becomes of events that leave it open."),
     "message": Key(TEXT, "What is said of a violation; {actor.id} stands for that field of the event."),
     "evidence": Key(PATHS, "The fields of the event that are kept with a violation."),
     "exceptions": _CHANGEABLE["exceptions"],
@@ -195,7 +214,7 @@ APPROVAL: Shape = {
 EXPECTATION: Shape = {
     "time": Key(TIME, f"The time of the event. {_TIME_DOC}", required=True),
     "verdicts": Key(
-        map_of(or_null(_choice(VERDICTS))), "The verdict of each clause; `others` is every other.", required=True
+        map_of(or_null(choice(VERDICTS))), "The verdict of each clause; `others` is every other.", required=True
     ),
     "missing": Key(map_of(or_null(MISSING)), "The fields that must be named as missing, by clause."),
 }

@@ -68,7 +68,13 @@ LEDGER = Table(
     order_by="(event_time, event_source, event_id)",
     partition_by="toYYYYMM(ingest_time)",
     # Recovery asks for the offsets from one on: with the index it passes over granules that lie before.
-    inner=("INDEX offsets offset TYPE minmax GRANULARITY 1", *(projection.declaration for projection in PROJECTIONS)),
+    # The scheduler asks for what is new of a partition: beside the offsets, whose level differs from partition to
+    # partition, the time of recording says which granules are old.
+    inner=(
+        "INDEX offsets offset TYPE minmax GRANULARITY 1",
+        "INDEX ingested ingest_time TYPE minmax GRANULARITY 1",
+        *(projection.declaration for projection in PROJECTIONS),
+    ),
     settings={
         # A compact part costs the server less than half of what a wide one does, at a hundred columns.
         "min_bytes_for_wide_part": 512 * 1024 * 1024,
@@ -152,6 +158,66 @@ FINDINGS_LOG = Table(
         Field("model_name", "LowCardinality(String)", "of kind rejudged: model that was requested"),
     ),
     order_by="(finding_id, created)",
+    # The scheduler looks for what a policy found in a stretch of time; ids do not tell.
+    inner=(
+        (
+            "PROJECTION by_policy (SELECT policy_id, policy_version, kind, finding_id, group_key, effect, message, "
+            "window_start, window_end, created ORDER BY policy_id, window_end)"
+        ),
+    ),
+)
+
+WINDOW_EVENTS = Table(
+    name="window_events",
+    row="an event that a windowed policy counts, kept for as long as its windows need it",
+    columns=(
+        Field("rule", "LowCardinality(String)", "digest of the policy's revision and of all that it reads"),
+        Field("key", "Array(String)", "values of the policy's group_by", personal=True),
+        Field("event_time", "DateTime64(6, 'UTC')", "time of the event"),
+        Field("event_source", "LowCardinality(String)", "source of the event"),
+        Field("event_id", "String", "id of the event"),
+        Field("amount", "Decimal(38, 9)", "what value_sum adds"),
+        Field("text", "String", "what value_count tells apart", personal=True),
+        Field("role", "UInt32", "a bit for each step of temporal_ordered; of absence 1 opens, 2 is what was expected"),
+    ),
+    engine="ReplacingMergeTree",
+    order_by="(rule, key, event_time, event_source, event_id)",
+)
+
+WINDOW_PROGRESS = Table(
+    name="window_progress",
+    row="how far a windowed policy is",
+    columns=(
+        Field("rule", "LowCardinality(String)", "digest of the policy's revision and of all that it reads"),
+        Field("policy_id", "LowCardinality(String)", "policy, as pack/clause"),
+        Field("policy_version", "UInt32", "its version"),
+        Field("epoch", "UInt64", "epoch of the scheduler's lease"),
+        Field("step", "UInt64", "how many steps there were"),
+        Field("since", "DateTime64(6, 'UTC')", "windows that crossed before are history, which a back-test tells of"),
+        Field("watermark", "DateTime64(6, 'UTC')", "windows that crossed up to it were looked at"),
+        Field("seen", "DateTime64(3, 'UTC')", "when the last row that was read had been recorded"),
+        Field(
+            "positions",
+            "Array(Tuple(stream String, topic String, partition UInt32, next UInt64))",
+            "the next offset of each partition",
+        ),
+        Field("written", "DateTime64(3, 'UTC')", "when"),
+    ),
+    engine="ReplacingMergeTree",
+    order_by="(policy_id, policy_version, rule, epoch)",
+)
+
+LEASES = Table(
+    name="leases",
+    row="a lease being taken or renewed",
+    columns=(
+        Field("name", "LowCardinality(String)", "what there is one of at a time, such as the scheduler"),
+        Field("epoch", "UInt64", "how often it changed hands"),
+        Field("holder", "String", "who has it"),
+        Field("until", "DateTime64(3, 'UTC')", "until when, if it is not renewed"),
+    ),
+    order_by="(name, epoch, until)",
+    ttl="toDateTime(until) + toIntervalDay(7)",
 )
 
 POLICY_APPROVALS_LOG = Table(
@@ -187,7 +253,7 @@ SCHEMA_MIGRATIONS = Table(
 
 TABLES: tuple[Table, ...] = (
     *(SCHEMA_MIGRATIONS, LEDGER, FENCE, REJECTED_PAYLOADS, BUNDLES_LOG, FINDINGS_LOG),
-    POLICY_APPROVALS_LOG,
+    *(POLICY_APPROVALS_LOG, WINDOW_EVENTS, WINDOW_PROGRESS, LEASES),
 )
 """Every table, in the order of creation."""
 VIEWS: tuple[View, ...] = (*ROW_VIEWS, *AGGREGATE_VIEWS)

@@ -187,7 +187,7 @@ FINDINGS = View(
         Output("group_key", "String", "what it was found for: the values of the policy's group_by", personal=True),
         Output("event_refs", "Array(Tuple(source String, id String))", "source and id of the events that it rests on"),
         Output("message", "String", "what was found", personal=True),
-        Output("created", "DateTime64(3, 'UTC')", "when it was first appended"),
+        Output("created", "DateTime64(3, 'UTC')", "when it was last appended"),
         Output("stage", "String", "enforce or shadow; empty, where no policy is behind it, counts as enforce"),
         Output("verdict", "String", "of kind rejudged: what the policy says of the event now; otherwise empty"),
         Output("old_bundle", "String", "of kind rejudged: hash of the bundle that said otherwise"),
@@ -199,8 +199,9 @@ FINDINGS = View(
         Output("model_provider", "String", "of kind rejudged: provider of the model"),
         Output("model_name", "String", "of kind rejudged: model that was requested"),
     ),
-    source="FROM findings_log\nORDER BY created\nLIMIT 1 BY finding_id",
-    notes="A finding that was appended twice is one row: the first. Those of kind rejudged say what later policies make"
+    source="FROM findings_log\nORDER BY created DESC\nLIMIT 1 BY finding_id",
+    notes="A finding that was appended twice is one row: the last, which is what it says. One of kind windowed is"
+    " cleared where an event that came late took it back. Those of kind rejudged say what later policies make"
     " of a recorded event, whose row stays as it is: violation where none is listed by that version, cleared where"
     " nothing is found any more, notice where it can no longer be decided, is exempted, or is again the violation that"
     " is listed already. Later ones replace earlier ones.",

@@ -1,0 +1,163 @@
+"""One step of a rule: what is new and counts is kept, and the windows that it falls into are looked at again.
+
+    slice ─▶ keep its rows in window_events ─▶ groups with something new ─▶ crossings of their windows ─▶ findings
+
+Nothing here depends on a step being made once: rows and findings have keys, so a step that broke off is made again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from usageaudit.policy.sql.text import literal
+from usageaudit.policy.windows.calendar import starts
+from usageaudit.policy.windows.crossings import reach
+from usageaudit.policy.windows.matching import COLUMNS
+from usageaudit.policy.windows.model import Calendar
+from usageaudit.scheduler.reading import between
+from usageaudit.scheduler.recording import Crossing, Recorder
+
+if TYPE_CHECKING:
+    from usageaudit.policy.windows.model import Window
+    from usageaudit.scheduler.reading import Slice
+    from usageaudit.scheduler.rules import Rule
+    from usageaudit.stores.port import Store
+
+KEPT_LATE = 7 * 86_400_000_000
+"""How long after its time, in microseconds, an event's windows are looked at by what was kept; later, in the ledger."""
+_HELD = "key, toUnixTimestamp64Micro(event_time) AS t, event_source AS source, event_id AS id, amount, text, role"
+_KEEP = "INSERT INTO window_events (rule, key, event_time, event_source, event_id, amount, text, role)"
+
+
+def kept_for(window: Window) -> int:
+    """Return for how long before the watermark rows are needed, in microseconds; 0 is for ever."""
+    match window.over:
+        case None:
+            return 0
+        case Calendar() as calendar:
+            return (2 if calendar.unit == "day" else 32) * 86_400_000_000 + KEPT_LATE
+        case length:
+            return 2 * length + KEPT_LATE
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a rule through a slice of the ledger."""
+
+    store: Store
+    rule: Rule
+    slice: Slice
+
+    def run(self) -> int:
+        """Make the step and return how many findings it wrote."""
+        recorder = Recorder(self.store, self.rule)
+        on_time, late = self._extent(self.slice.on_time), self._extent(self.slice.late)
+        for found, where in ((on_time, self.slice.on_time), (late, self.slice.late)):
+            if found is not None:
+                self._keep(where)
+        written = self._go_on(on_time, recorder)
+        if late is not None:
+            written += self._go_back(late, recorder)
+        return written + self._decide(recorder)
+
+    def _go_on(self, on_time: tuple[int, int] | None, recorder: Recorder) -> int:
+        """Look at the windows that the watermark closes now."""
+        span = on_time
+        if self.rule.window.expect is not None and self.slice.watermark > self.slice.before.watermark:
+            # A wait is over without any event.
+            span = (self.slice.before.watermark + 1, self.slice.watermark)
+        if span is None:
+            return 0
+        return recorder.record(self._crossings(self._groups(self.slice.on_time), *span), self._rows)
+
+    def _go_back(self, late: tuple[int, int], recorder: Recorder) -> int:
+        """Look again at the windows that events fall into that come late."""
+        span = reach(self.rule.window, *late)
+        since = max(span.crossed_from, self.slice.before.since + 1)
+        until = min(span.crossed_to, self.slice.watermark)
+        found = self._crossings(self._groups(self.slice.late), since, until)
+        return recorder.correct(found, self._late_groups(), (since, until), self._rows)
+
+    def _decide(self, recorder: Recorder) -> int:
+        """Look again at waits that could not be decided, where heartbeats came late."""
+        alive = self.rule.alive(self.slice.late)
+        if alive is None:
+            return 0
+        ((rows, first, last),) = self.store.execute(f"SELECT count(), min(t), max(t) FROM ({alive})").rows
+        return recorder.decide((int(first), int(last))) if rows else 0
+
+    def prepare(self) -> None:
+        """Keep what a rule that begins needs of the time before its watermark."""
+        until, needed = self.slice.watermark, kept_for(self.rule.window)
+        self._keep(f"{between(until - needed if needed else 0, until)} AND {self.slice.below}")
+
+    def _extent(self, where: str) -> tuple[int, int] | None:
+        """Return the first and last time of what counts among some rows of the ledger, None where nothing does."""
+        counted = self.rule.matching.rows(where)
+        ((rows, first, last),) = self.store.execute(f"SELECT count(), min(t), max(t) FROM ({counted})").rows
+        return (int(first), int(last)) if rows else None
+
+    def _late_groups(self) -> list[tuple[str, ...]]:
+        found = self.store.execute(self._groups(self.slice.late)).rows
+        return [tuple(map(str, key)) for (key,) in found]
+
+    def _keep(self, where: str) -> None:
+        counted = self.rule.matching.rows(where)
+        if self.rule.window.over is None:
+            # Of all time only the first of each group matters.
+            first = "min(toUnixTimestamp64Micro(event_time))"
+            known = f"SELECT key, {first} AS first FROM window_events WHERE rule = {self._rule} GROUP BY key"
+            firsts = f"SELECT key, min((t, source, id)) AS f FROM ({counted}) GROUP BY key"
+            counted = (
+                "SELECT n.key AS key, n.f.1 AS t, n.f.2 AS source, n.f.3 AS id, 0 AS amount, '' AS text, 0 AS role "
+                f"FROM ({firsts}) AS n LEFT JOIN ({known}) AS k ON n.key = k.key WHERE k.first = 0 OR n.f.1 < k.first"
+            )
+        named = "key, fromUnixTimestamp64Micro(t, 'UTC'), source, id, amount, text, role"
+        self.store.execute(f"{_KEEP} SELECT {self._rule}, {named} FROM ({counted})")
+
+    @property
+    def _rule(self) -> str:
+        return literal(self.rule.id)
+
+    def _groups(self, where: str) -> str:
+        """Return the statement of the groups that have something new."""
+        counted = f"SELECT DISTINCT key FROM ({self.rule.matching.rows(where)})"
+        if self.rule.window.expect is None or where != self.slice.on_time:
+            return counted
+        # A wait also ends when nothing comes: its deadline passes with the watermark.
+        length = self.rule.window.length
+        opened = between(self.slice.before.watermark - length, self.slice.watermark - length)
+        return f"SELECT DISTINCT key FROM ({self.rule.matching.rows(opened)}) UNION DISTINCT {counted}"
+
+    def _rows(self, since: int, groups: str) -> str:
+        """Return the statement of the rows of groups from a time on, up to the watermark, each event once."""
+        window, until = self.rule.window, self.slice.watermark
+        needed = kept_for(window)
+        if needed and since < until - needed:
+            counted = self.rule.matching.rows(f"{between(since - 1, until)}")
+            return f"SELECT * FROM ({counted}) WHERE key IN ({groups})"
+        held = f"rule = {self._rule} AND key IN ({groups}) AND {between(since - 1, until)}"
+        return f"SELECT DISTINCT {', '.join(COLUMNS)} FROM (SELECT {_HELD} FROM window_events WHERE {held})"
+
+    def _crossings(self, groups: str, since: int, until: int) -> list[Crossing]:
+        if since > until:
+            return []
+        rows = self._rows(_rows_from(self.rule.window, since), groups)
+        found = self.store.execute(self.rule.crossings(rows, since, until)).rows
+        return [
+            Crossing(tuple(map(str, key)), int(at), int(begins), int(ends), value)
+            for key, at, begins, ends, value in found
+        ]
+
+
+def _rows_from(window: Window, since: int) -> int:
+    """Return from which time on rows decide about crossings from `since` on."""
+    match window.over:
+        case None:
+            return 0
+        case Calendar() as calendar:
+            begun = [one for one in starts(calendar, since, since) if one <= since]
+            return max(begun, default=since)
+        case length:
+            return since - 2 * length
