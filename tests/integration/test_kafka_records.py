@@ -290,7 +290,7 @@ def test_partitions_that_are_added_are_read(topic: Topic, repaired: bool, monkey
     settings = kafka_client._settings
     monkeypatch.setattr(kafka_client, "_settings", lambda *a: {**settings(*a), "metadata_max_age_ms": 500})
     if not repaired:
-        monkeypatch.setattr(kafka_client, "make_good", lambda consumer: None)
+        monkeypatch.setattr(kafka_client, "make_good", lambda _: None)
     topic.create(partitions=1)
     topic.publish([topic.event(0)])
     stream = topic.open()
