@@ -1,0 +1,1 @@
+"""Targets: those who are told of alerts, each in its own form."""
