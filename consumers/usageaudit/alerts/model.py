@@ -20,8 +20,8 @@ class Alert:
     """What people are told. Texts are empty where there is nothing to say; nothing in it is content of a use.
 
     `kind` is event, or the kind of the finding; `group` has the values that the gathered violations share, by field;
-    `count` is how many were gathered when this was read; times are RFC 3339; `violation_id` is that of the first, or the
-    id of the finding; `evidence` is a JSON object of the fields that the policy names.
+    `count` is how many were gathered when this was read; times are RFC 3339; `violation_id` is that of the first, or
+    the id of the finding; `evidence` is a JSON object of the fields that the policy names.
     """
 
     alert_id: str
