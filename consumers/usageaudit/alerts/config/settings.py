@@ -107,10 +107,14 @@ class KafkaSettings:
 
 @dataclass(frozen=True, slots=True)
 class AppriseSettings:
-    """A URL of Apprise, for all that has no kind of its own."""
+    """A URL of Apprise, for all that has no kind of its own.
+
+    Apprise connects by itself, past the rules of the network, which `own_connections` allows; else it is not used.
+    """
 
     name: str
     url: Secret
+    own_connections: bool = False
     template: Template | None = None
     seconds: float = SECONDS
 
@@ -192,11 +196,16 @@ class Gathering:
 
 @dataclass(frozen=True, slots=True)
 class Acknowledging:
-    """Where alerts are acknowledged: the public URL, the secret that signs links, and HOST:PORT that is listened at."""
+    """Where alerts are acknowledged: the public URL, the secret that signs links, and HOST:PORT that is listened at.
+
+    Links that a secret of `former` signed hold, too; `token` is what programs show, none may where it is None.
+    """
 
     url: str
     secret: Secret
     listen: str = LISTEN
+    former: tuple[Secret, ...] = ()
+    token: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,184 @@
+"""E-mail by a mail server that takes submissions: STARTTLS, TLS from the start, or neither.
+
+Sources: RFC 5321 (4yz replies are passing troubles, 5yz are final), RFC 5322 (headers), RFC 3834 (Auto-Submitted).
+
+The Message-ID is made of the delivery's id, so that a mailbox knows a repeat; mails of one alert refer to each other.
+Where a server takes a mail for some addresses only, a further attempt is for the others, as long as this process lives.
+"""
+
+from __future__ import annotations
+
+import re
+import smtplib
+import socket
+import ssl
+import threading
+from collections import OrderedDict
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from email.message import EmailMessage
+from email.policy import SMTP
+from email.utils import format_datetime, parseaddr
+from html import escape
+from typing import TYPE_CHECKING
+
+from usageaudit.alerts.targets.port import Answer, DeliveryFailed
+from usageaudit.alerts.targets.text import Fact, facts, fit, headline, link, lookup
+from usageaudit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from usageaudit.alerts.config.settings import EmailSettings
+    from usageaudit.alerts.model import Notification
+
+MOST_SUBJECT, MOST_BODY, MOST_VALUE, MOST_SAID = 200, 10_000, 2_000, 300
+MOST_REMEMBERED = 1_000
+_NO_ID = re.compile(r"[^A-Za-z0-9]")
+_ROW = '<tr><th align="left" valign="top">{}</th><td>{}</td></tr>'
+
+
+def render(
+    notification: Notification, sender: str, to: Sequence[str], now: datetime, subject: str = "", text: str = ""
+) -> EmailMessage:
+    """Return the mail; `subject` and `text` stand in the place of the alert's own, `now` has a zone."""
+    alert = notification.alert
+    domain = parseaddr(sender)[1].rpartition("@")[2] or "usageaudit.invalid"
+    mail = EmailMessage(SMTP)
+    mail["From"] = fit(sender, MOST_VALUE)
+    mail["To"] = ", ".join(fit(address, MOST_VALUE) for address in to)
+    mail["Subject"] = fit(subject, MOST_SUBJECT) or fit(headline(notification), MOST_SUBJECT)
+    mail["Date"] = format_datetime(now.astimezone(UTC))
+    mail["Message-ID"] = f"<{_id(notification.delivery_id)}@{domain}>"
+    mail["References"] = f"<{_id(alert.alert_id)}@{domain}>"
+    mail["Auto-Submitted"] = "auto-generated"
+    message = fit(text, MOST_BODY, lines=True) or fit(alert.message, MOST_BODY, lines=True)
+    rows = [Fact(fact.title, fit(fact.value, MOST_VALUE)) for fact in facts(alert)]
+    if shown := lookup(notification):
+        rows.append(Fact("Look it up", shown))
+    title, url = fit(headline(notification), MOST_VALUE), link(alert.acknowledge_url)
+    mail.set_content(_plain(title, message, rows, url), cte="quoted-printable")
+    mail.add_alternative(_html(title, message, rows, url), subtype="html", cte="quoted-printable")
+    return mail
+
+
+def _id(text: str) -> str:
+    return _NO_ID.sub("", text)[:64] or "0"
+
+
+def _plain(title: str, message: str, rows: Sequence[Fact], url: str) -> str:
+    table = "\n".join(f"{row.title}: {row.value}" for row in rows)
+    parts = (title, message, table, f"Acknowledge: {url}" if url else "")
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _html(title: str, message: str, rows: Sequence[Fact], url: str) -> str:
+    table = "".join(_ROW.format(escape(row.title), escape(row.value)) for row in rows)
+    parts = [f"<p><strong>{escape(title)}</strong></p>"]
+    parts += [f"<p>{escape(line)}</p>" for line in message.split("\n") if line]
+    parts.append(f"<table>{table}</table>")
+    if url:
+        parts.append(f'<p><a href="{escape(url)}">Acknowledge</a></p>')
+    return f"<!DOCTYPE html><html><body>{''.join(parts)}</body></html>\n"
+
+
+class EmailTarget:
+    """Hands a mail over, by a connection of its own for each."""
+
+    def __init__(self, settings: EmailSettings) -> None:
+        self._settings = settings
+        self._taken: OrderedDict[str, set[str]] = OrderedDict()
+
+    def deliver(self, notification: Notification) -> Answer:
+        """Hand the mail over for every address that the server has not taken it for. Raises DeliveryFailed."""
+        taken = self._taken.setdefault(notification.delivery_id, set())
+        while len(self._taken) > MOST_REMEMBERED:
+            self._taken.popitem(last=False)
+        to = [address for address in self._settings.to if address not in taken]
+        refused = self._hand_over(self._render(notification), to)
+        taken.update(address for address in to if address not in refused)
+        if refused:
+            raise _refused(self._settings, refused)
+        return Answer(said=f"taken by {self._settings.host} for {len(self._settings.to)}")
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _render(self, notification: Notification) -> EmailMessage:
+        settings, alert = self._settings, notification.alert
+        subject = settings.subject.fill(alert) if settings.subject else ""
+        text = settings.template.fill(alert) if settings.template else ""
+        return render(notification, settings.sender, settings.to, datetime.now(UTC), subject, text)
+
+    def _hand_over(self, mail: EmailMessage, to: list[str]) -> dict[str, tuple[int, bytes]]:
+        """Return what the server said to the addresses that it refused, if any."""
+        settings = self._settings
+        try:
+            with self._session() as session:
+                return session.send_message(mail, to_addrs=to)
+        except smtplib.SMTPRecipientsRefused as error:
+            return dict(error.recipients)
+        except ConfigurationError as error:
+            raise DeliveryFailed(str(error), again=True) from error
+        except smtplib.SMTPResponseException as error:
+            raise _answered(settings, error.smtp_code, error.smtp_error) from error
+        except smtplib.SMTPServerDisconnected as error:
+            raise DeliveryFailed(f"{_place(settings)} hung up, or took too long: {error}", again=True) from error
+        except smtplib.SMTPNotSupportedError as error:
+            raise DeliveryFailed(f"{_place(settings)}: {error}; is its security right?", again=False) from error
+        except (OSError, smtplib.SMTPException) as error:
+            raise DeliveryFailed(f"{_place(settings)} can't be reached: {error}", again=True) from error
+
+    @contextmanager
+    def _session(self) -> Iterator[smtplib.SMTP]:
+        """Yield a session that is logged in, and hang up when its time is over whatever the server still says."""
+        settings = self._settings
+        context = ssl.create_default_context()
+        if settings.security == "tls":
+            session: smtplib.SMTP = smtplib.SMTP_SSL(timeout=settings.seconds, context=context)
+        else:
+            session = smtplib.SMTP(timeout=settings.seconds)
+        over = threading.Timer(settings.seconds, _hang_up, [session])
+        over.daemon = True
+        over.start()
+        try:
+            # The name is kept for TLS, which smtplib takes from its constructor, where it connects at once.
+            session._host = settings.host  # type: ignore[attr-defined]  # noqa: SLF001
+            session.connect(settings.host, settings.port)
+            if settings.security == "starttls":
+                session.starttls(context=context)
+            if settings.username and settings.password is not None:
+                session.login(settings.username, settings.password.reveal())
+            yield session
+            with suppress(smtplib.SMTPException, OSError):  # the mail is taken: what the farewell meets is no matter
+                session.quit()
+        finally:
+            over.cancel()
+            session.close()
+
+
+def _hang_up(session: smtplib.SMTP) -> None:
+    connection = session.sock
+    if connection is not None:
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+
+def _place(settings: EmailSettings) -> str:
+    return f"the mail server {settings.host}:{settings.port}"
+
+
+def _answered(settings: EmailSettings, code: int, said: bytes | str) -> DeliveryFailed:
+    """Return the failure of what the server answered; only 5yz is final."""
+    return DeliveryFailed(f"{_place(settings)} answered {code} {_text(said)}", again=not 500 <= code < 600, status=code)
+
+
+def _refused(settings: EmailSettings, refused: dict[str, tuple[int, bytes]]) -> DeliveryFailed:
+    """Return the failure of addresses; trying again helps where one of them was not refused for good."""
+    address, (code, said) = min(refused.items(), key=lambda item: item[1][0])
+    message = f"{_place(settings)} refused {len(refused)} of {len(settings.to)} addresses, {address}: {code}"
+    return DeliveryFailed(f"{message} {_text(said)}", again=code < 500, status=code)
+
+
+def _text(said: bytes | str) -> str:
+    return fit(said.decode(errors="replace") if isinstance(said, bytes) else said, MOST_SAID)
