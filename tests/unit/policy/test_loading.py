@@ -95,7 +95,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"id": "test/a/b"}, "no id"),
     ({"severity": "hihg"}, "did you mean high?"),
     ({"stage": "on"}, "stage is one of draft, shadow, enforce, retired"),
-    ({"window": {"kind": "event_count"}}, "unknown key window in a policy"),
+    ({"widow": {"kind": "event_count"}}, "did you mean window?"),
     ({"exeptions": []}, "did you mean exceptions?"),
     ({"applies": "actor.sectr == 'x'"}, "did you mean actor.sector?"),
     ({"applies": True}, "applies is a text"),
