@@ -6,5 +6,6 @@ reading    what is new in the ledger, and up to which time it is complete
 stepping   one step of a rule: keep what counts, look at the windows that it falls into, record what they crossed
 recording  crossings as findings, each once
 lease      one scheduler at a time
-service    step after step, until it is told to stop
+service    one step of every rule
+running    step after step, until it is told to stop
 """

@@ -1,8 +1,9 @@
 """One scheduler at a time: a lease in the store, taken over when its holder is silent for too long.
 
 The clock that counts is the store's. Who takes the lease raises its epoch in the fence, as a consumer does with a
-partition's, and of two at once only one gets each epoch. A holder that slept writes nothing that harms: all that
-schedulers write has keys that do not depend on who wrote it, and progress of a lower epoch does not count.
+partition's, and of two at once only one gets each epoch. A holder that slept writes nothing that harms: findings are
+written under the condition that nobody took the lease over, what else schedulers write has keys that do not depend on
+who wrote it, and progress of a lower epoch does not count.
 """
 
 from __future__ import annotations
@@ -15,13 +16,18 @@ from usageaudit.stores.fencing import fence_of
 from usageaudit.streams.port import Partition
 
 if TYPE_CHECKING:
-    from usageaudit.stores.port import Store
+    from usageaudit.stores.port import Parameters, Store
 
 SECONDS = 15.0
 """How long a holder may be silent."""
+OWN_STREAM = "usageaudit"
+"""The stream under which the fence has the epochs of leases."""
 
-_HELD = """SELECT argMax(holder, epoch), max(epoch), max((epoch, until)).2 > now64(3, 'UTC') FROM leases
-WHERE name = {name:String}"""
+_HELD = """SELECT argMax(holder, epoch), max(epoch), max((epoch, until)).2 > now64(3, 'UTC')
+    AND max((epoch, until)).2 <= now64(3, 'UTC') + toIntervalMillisecond({longest:UInt32})
+FROM leases WHERE name = {name:String}"""
+_LONGEST = 4
+"""One that lasts so many times as long as a lease does was taken before the store's clock was set back: it is free."""
 _RENEW = """INSERT INTO leases (name, epoch, holder, until)
 SELECT {name:String}, {epoch:UInt64}, {holder:String}, now64(3, 'UTC') + toIntervalMillisecond({milliseconds:UInt32})"""
 
@@ -38,25 +44,45 @@ class Lease:
 
     def hold(self) -> bool:
         """Take the lease where it is free, or renew it, and tell whether it is ours. To be called often."""
-        ((holder, epoch, held),) = self.store.execute(_HELD, {"name": self.name}).rows
+        holder, epoch, held = self._held()
         ours = holder == self.holder and epoch == self.epoch != 0
         if held and not ours:
             self.epoch = 0
             return False
         if not ours:
-            self.epoch = fence_of(self.store).raise_epoch(Partition("usageaudit", self.name, 0), self.holder)
-        self._write(self.seconds)
-        ((holder, epoch, _),) = self.store.execute(_HELD, {"name": self.name}).rows
+            self.epoch = fence_of(self.store).raise_epoch(self._partition, self.holder)
+        self.renew(self.store)
+        holder, epoch, _ = self._held()
         if holder != self.holder or epoch != self.epoch:
             self.epoch = 0
         return self.epoch != 0
 
+    def renew(self, store: Store) -> None:
+        """Write that the lease is still held, where it is ours, through a store that may be another thread's."""
+        if epoch := self.epoch:
+            _write(store, self.name, epoch, self.holder, self.seconds)
+
     def give_back(self) -> None:
-        """Let the next one have it at once."""
+        """Let the next one have it at once: what is over is an epoch of its own, since the last one goes on."""
         if self.epoch:
-            self._write(0)
+            owner = uuid.uuid4().hex
+            _write(self.store, self.name, fence_of(self.store).raise_epoch(self._partition, owner), owner, 0)
             self.epoch = 0
 
-    def _write(self, seconds: float) -> None:
-        values = {"name": self.name, "epoch": self.epoch, "holder": self.holder}
-        self.store.execute(_RENEW, {**values, "milliseconds": int(seconds * 1000)})
+    def taken_over(self) -> tuple[str, Parameters]:
+        """Return the scalar subquery that is true where another one has taken the lease since, and its parameters."""
+        fence = fence_of(self.store)
+        return fence.taken_over, fence.parameters(self._partition, self.epoch)
+
+    @property
+    def _partition(self) -> Partition:
+        return Partition(OWN_STREAM, self.name, 0)
+
+    def _held(self) -> tuple[str, int, bool]:
+        longest = int(max(self.seconds, SECONDS) * 1000) * _LONGEST
+        ((holder, epoch, held),) = self.store.execute(_HELD, {"name": self.name, "longest": longest}).rows
+        return str(holder), int(epoch), bool(held)
+
+
+def _write(store: Store, name: str, epoch: int, holder: str, seconds: float) -> None:
+    store.execute(_RENEW, {"name": name, "epoch": epoch, "holder": holder, "milliseconds": int(seconds * 1000)})

@@ -23,7 +23,7 @@ _READ = """SELECT rule, toUnixTimestamp64Micro(argMax(watermark, (epoch, step)))
     toUnixTimestamp64Milli(argMax(seen, (epoch, step)))
 FROM window_progress WHERE rule IN {rules:Array(String)} GROUP BY rule"""
 _FORMER = """SELECT rule FROM window_progress WHERE policy_id = {policy_id:String} AND policy_version = {version:UInt32}
-ORDER BY (epoch, step, written) DESC LIMIT 1"""
+ORDER BY (epoch, written, step) DESC LIMIT 1"""
 _WRITE = """INSERT INTO window_progress
     (rule, policy_id, policy_version, epoch, step, since, watermark, seen, positions, written)
 SELECT {rule:String}, {policy_id:String}, {version:UInt32}, {epoch:UInt64}, {step:UInt64},

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from usageaudit.policy.sql.text import literal
 from usageaudit.policy.windows.matching import TIME
+from usageaudit.scheduler.lease import OWN_STREAM
 from usageaudit.scheduler.progress import Progress
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ MOST = 200_000
 
 SKEW = 86_400_000
 """How far the clocks of consumers may be apart, in milliseconds, before new rows are only found by those after them."""
-OWN_STREAM = "usageaudit"
-"""The stream under which the fence has the epochs of leases."""
 
 _PLACES = "SELECT DISTINCT stream, topic, partition FROM fence ORDER BY stream, topic, partition"
 _SEEN = "toUnixTimestamp64Milli(max(ingest_time))"
@@ -32,13 +31,15 @@ _PEAK = f"max(if(status = 'accepted', least({TIME}, toUnixTimestamp64Milli(inges
 class Slice:
     """What a step takes in: offsets up to `positions`, and times up to the watermark, in microseconds since 1970.
 
-    `seen` is when the last of those rows was recorded, in milliseconds.
+    `seen` is when the last of those rows was recorded, in milliseconds. `partial` is true where a partition has more
+    than a step takes in.
     """
 
     before: Progress
     positions: Mapping[Place, int]
     watermark: int
     seen: int
+    partial: bool = False
 
     @property
     def empty(self) -> bool:
@@ -78,7 +79,7 @@ def next_slice(store: Store, progress: Progress, lateness: int, most: int = MOST
     clock that is ahead does not close windows. Where a partition has more than a step takes in, it waits for that.
     """
     positions, seen = dict(progress.positions), progress.seen
-    peaks, waiting = [progress.watermark + lateness], []
+    peaks, waiting = [progress.watermark + lateness], list[int]()
     for place in _places(store):
         first = positions.get(place, 0)
         if (new := _new(store, place, first, most, progress.seen)) is None:
@@ -86,7 +87,7 @@ def next_slice(store: Store, progress: Progress, lateness: int, most: int = MOST
         positions[place], seen = new.next, max(seen, new.seen)
         (waiting if new.next - first >= most else peaks).append(new.peak)
     peak = min(waiting) if waiting else max(peaks)
-    return Slice(progress, positions, max(progress.watermark, peak - lateness), seen)
+    return Slice(progress, positions, max(progress.watermark, peak - lateness), seen, bool(waiting))
 
 
 def ends(store: Store) -> Slice:
@@ -114,18 +115,26 @@ def _places(store: Store) -> Sequence[Place]:
 
 def _new(store: Store, place: Place, first: int, most: int, seen: int) -> _New | None:
     """Return the new rows of a partition from an offset on, None where there are none."""
-    for recent in (f" AND ingest_time > fromUnixTimestamp64Milli({max(seen - SKEW, 0)}, 'UTC')", ""):
-        from_ = f"FROM ledger WHERE {_is(place)}{recent}"
-        # Compaction and transactions leave offsets out, at times more than a step takes in.
-        ((rows, start),) = store.execute(f"SELECT count(), min(`offset`) {from_} AND `offset` >= {first}").rows
-        if not rows:
-            return None
-        if int(start) == first or not recent:
-            break
-    until = int(start) + most
-    within = f"{from_} AND `offset` >= {first} AND `offset` < {until}"
-    ((last, peak, latest),) = store.execute(f"SELECT max(`offset`), {_PEAK}, {_SEEN} {within}").rows
+    from_ = f"FROM ledger WHERE {_is(place)} AND `offset` >= {first} AND {_recorded_after(seen)}"
+    rows, start = _count(store, from_)
+    if not rows:
+        return None
+    if start != first:
+        # Compaction and transactions leave offsets out, at times more than a step takes in; or a clock was behind.
+        from_ = f"FROM ledger WHERE {_is(place)} AND `offset` >= {first}"
+        _, start = _count(store, from_)
+    found = f"SELECT max(`offset`), {_PEAK}, {_SEEN} {from_} AND `offset` < {start + most}"
+    ((last, peak, latest),) = store.execute(found).rows
     return _New(int(last) + 1, int(peak), int(latest))
+
+
+def _count(store: Store, from_: str) -> tuple[int, int]:
+    ((rows, start),) = store.execute(f"SELECT count(), min(`offset`) {from_}").rows
+    return int(rows), int(start)
+
+
+def _recorded_after(seen: int) -> str:
+    return f"ingest_time > fromUnixTimestamp64Milli({max(seen - SKEW, 0)}, 'UTC')"
 
 
 def _is(place: Place) -> str:

@@ -7,6 +7,7 @@ A finding is appended again where what it says has changed: `cleared` where a la
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from decimal import Decimal
 
     from usageaudit.policy.language import Path
+    from usageaudit.scheduler.lease import Lease
     from usageaudit.scheduler.rules import Rule
-    from usageaudit.stores.port import Store
+    from usageaudit.stores.port import Parameters, Store
 
 MOST_EVENTS = 100
 """How many events a finding names: the last ones before it crossed."""
@@ -102,8 +104,9 @@ class _Row:
 class Recorder:
     """Writes what the windows of a rule crossed."""
 
-    def __init__(self, store: Store, rule: Rule) -> None:
-        self._store, self._rule = store, rule
+    def __init__(self, store: Store, rule: Rule, lease: Lease | None = None) -> None:
+        """With a lease, nothing is written any more once another one has taken it over."""
+        self._store, self._rule, self._lease = store, rule, lease
 
     def record(self, found: Sequence[Crossing], rows: Rows) -> int:
         """Append a finding for each crossing that has none standing, and return how many those were."""
@@ -273,7 +276,21 @@ class Recorder:
         for start in range(0, len(rows), _IN_A_STATEMENT):
             some = rows[start : start + _IN_A_STATEMENT]
             columns = {name: [_value(getattr(one, name)) for one in some] for name in _COLUMNS}
-            self._store.execute(_APPEND, {**common, **columns})
+            self._write_fenced({**common, **columns})
+
+    def _write_fenced(self, values: Parameters) -> None:
+        if self._lease is None:
+            self._store.execute(_APPEND, values)
+            return
+        taken_over, parameters = self._lease.taken_over()
+        query_id = f"{query_prefix(self._lease.name)}{self._lease.epoch}/{uuid.uuid4().hex}"
+        sql = f"{_APPEND} WHERE NOT ifNull(({taken_over}), 1)"
+        self._store.execute(sql, {**values, **parameters}, query_id=query_id)
+
+
+def query_prefix(name: str) -> str:
+    """Return how the ids of the statements begin that write findings under a lease."""
+    return f"lease/{name}/"
 
 
 def stretches(begins: int, ends: int, every: int) -> set[int]:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import structlog
+
+from usageaudit.errors import Fenced, OutcomeUnknown, QueryError, StoreUnavailable
 from usageaudit.scheduler.lease import Lease
 from usageaudit.scheduler.progress import Progress, former, read_progress, write_progress
 from usageaudit.scheduler.reading import MOST, Slice, ends, next_slice
+from usageaudit.scheduler.recording import query_prefix
 from usageaudit.scheduler.rules import rules_of
-from usageaudit.scheduler.stepping import Step
+from usageaudit.scheduler.stepping import Step, settle
 
 if TYPE_CHECKING:
     from usageaudit.policy.model import Bundle
@@ -19,6 +24,27 @@ if TYPE_CHECKING:
 LEASE = "scheduler"
 LATENESS = 10_000_000
 """How long events of a time are waited for, in microseconds."""
+_WRITTEN = ("window_progress", "window_events", "findings_log")
+log = structlog.get_logger("usageaudit.scheduler")
+
+
+@dataclass(slots=True)
+class SchedulerState:
+    """What a scheduler does, for others to watch: each value is replaced whole, so that any thread may read it.
+
+    `leads` tells whether it holds the lease, and `lag_seconds` how old what it read last is while there is more to
+    read, 0 where there is nothing. `findings` counts rows of findings that were written since the start, `steps` the
+    steps made, `failing` the rules whose last step the store refused; `reachable` is false while the store is away.
+    """
+
+    leads: bool = False
+    reachable: bool = True
+    rules: int = 0
+    failing: int = 0
+    steps: int = 0
+    findings: int = 0
+    step_seconds: float = 0.0
+    lag_seconds: float = 0.0
 
 
 @dataclass(slots=True)
@@ -34,25 +60,77 @@ class Scheduler:
     lateness: int = LATENESS
     since: int | None = None
     most: int = MOST
+    state: SchedulerState = field(default_factory=SchedulerState)
     lease: Lease = field(init=False)
     _rules: tuple[Rule, ...] = field(init=False)
+    _led: int = 0
     _progress: dict[str, Progress] = field(init=False, default_factory=dict)
+    _refused: dict[str, str] = field(init=False, default_factory=dict)
+    _behind: list[int] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.lease = Lease(self.store, LEASE)
         self._rules = rules_of(self.bundle)
 
+    def use(self, bundle: Bundle) -> None:
+        """Go on with another bundle: rules that it does not change go on from where they are."""
+        self.bundle, self._rules = bundle, rules_of(bundle)
+        self._led = 0
+
     def step(self) -> int | None:
         """Take one step with every rule; return how many findings were written, None where another one leads.
 
-        Raises StoreUnavailable, after which it may be called again.
+        A rule that the store refuses does not hold up the others; it is logged and tried again in the next step. Raises
+        StoreUnavailable or OutcomeUnknown, after which it may be called again.
         """
-        led = self.lease.epoch
-        if not self.lease.hold():
+        begun = time.monotonic()
+        self.state.rules = len(self._rules)
+        self.state.leads = self.lease.hold()
+        if not self.state.leads:
+            self._led = 0
             return None
-        if self.lease.epoch != led:
-            self._progress = read_progress(self.store, [rule.id for rule in self._rules])
-        return sum(self._step(rule) for rule in self._rules)
+        try:
+            written = self._lead()
+        except (StoreUnavailable, OutcomeUnknown):
+            # Another replica may answer from now on.
+            self._led = 0
+            raise
+        self._report(written, time.monotonic() - begun)
+        return written
+
+    def _lead(self) -> int:
+        if self.lease.epoch != self._led:
+            self._take_over()
+        settle(self.store, "ledger")
+        self._behind.clear()
+        return sum(self._tried(rule) for rule in self._rules)
+
+    def _take_over(self) -> None:
+        """End what the one before still has under way, and begin from what it had written."""
+        self.store.kill(query_prefix(LEASE))
+        for table in _WRITTEN:
+            settle(self.store, table)
+        self._progress = read_progress(self.store, [rule.id for rule in self._rules])
+        self._refused.clear()
+        self._led = self.lease.epoch
+
+    def _tried(self, rule: Rule) -> int:
+        try:
+            written = self._step(rule)
+        except QueryError as error:
+            if self._refused.get(rule.id) != str(error):
+                log.error("policy refused", policy=rule.policy.id, version=rule.revision.version, error=str(error))
+            self._refused[rule.id] = str(error)
+            return 0
+        self._refused.pop(rule.id, None)
+        return written
+
+    def _report(self, written: int, seconds: float) -> None:
+        state = self.state
+        state.failing, state.step_seconds = len(self._refused), seconds
+        state.steps += 1
+        state.findings += written
+        state.lag_seconds = max(0.0, time.time() - min(self._behind) / 1000) if self._behind else 0.0
 
     def caught_up(self) -> bool:
         """Tell whether no rule has anything left to read."""
@@ -65,9 +143,11 @@ class Scheduler:
     def _step(self, rule: Rule) -> int:
         progress = self._progress.get(rule.id) or self._begin(rule)
         piece = next_slice(self.store, progress, self.lateness, self.most)
+        if piece.partial:
+            self._behind.append(piece.seen)
         if piece.empty:
             return 0
-        written = Step(self.store, rule, piece).run()
+        written = Step(self.store, rule, piece, self.lease).run()
         self._keep(rule, progress.since, piece, progress.step + 1)
         return written
 
@@ -83,11 +163,20 @@ class Scheduler:
             found = ends(self.store)
             start = Slice(found.before, found.positions, max(found.watermark - self.lateness, -1), found.seen)
             since = start.watermark
-        Step(self.store, rule, start).prepare()
+        Step(self.store, rule, start, self.lease).prepare()
         return self._keep(rule, since, start, 1)
 
     def _keep(self, rule: Rule, since: int, piece: Slice, step: int) -> Progress:
         after = Progress(since, piece.watermark, piece.positions, piece.seen, step)
         write_progress(self.store, rule, after, self.lease.epoch)
+        settle(self.store, "window_progress")
         self._progress[rule.id] = after
         return after
+
+    def give_back(self) -> None:
+        """Let the next scheduler lead at once, as far as the store can be told."""
+        self.state.leads = False
+        try:
+            self.lease.give_back()
+        except (StoreUnavailable, OutcomeUnknown, Fenced) as error:
+            log.warning("lease not given back", error=str(error))

@@ -17,9 +17,11 @@ from usageaudit.policy.windows.matching import COLUMNS
 from usageaudit.policy.windows.model import Calendar
 from usageaudit.scheduler.reading import between
 from usageaudit.scheduler.recording import Crossing, Recorder
+from usageaudit.stores.port import Replicated
 
 if TYPE_CHECKING:
     from usageaudit.policy.windows.model import Window
+    from usageaudit.scheduler.lease import Lease
     from usageaudit.scheduler.reading import Slice
     from usageaudit.scheduler.rules import Rule
     from usageaudit.stores.port import Store
@@ -48,10 +50,11 @@ class Step:
     store: Store
     rule: Rule
     slice: Slice
+    lease: Lease | None = None
 
     def run(self) -> int:
         """Make the step and return how many findings it wrote."""
-        recorder = Recorder(self.store, self.rule)
+        recorder = Recorder(self.store, self.rule, self.lease)
         on_time, late = self._extent(self.slice.on_time), self._extent(self.slice.late)
         for found, where in ((on_time, self.slice.on_time), (late, self.slice.late)):
             if found is not None:
@@ -59,7 +62,10 @@ class Step:
         written = self._go_on(on_time, recorder)
         if late is not None:
             written += self._go_back(late, recorder)
-        return written + self._decide(recorder)
+        written += self._decide(recorder)
+        if written:
+            settle(self.store, "findings_log")
+        return written
 
     def _go_on(self, on_time: tuple[int, int] | None, recorder: Recorder) -> int:
         """Look at the windows that the watermark closes now."""
@@ -115,6 +121,7 @@ class Step:
             )
         named = "key, fromUnixTimestamp64Micro(t, 'UTC'), source, id, amount, text, role"
         self.store.execute(f"{_KEEP} SELECT {self._rule}, {named} FROM ({counted})")
+        settle(self.store, "window_events")
 
     @property
     def _rule(self) -> str:
@@ -149,6 +156,12 @@ class Step:
             Crossing(tuple(map(str, key)), int(at), int(begins), int(ends), value)
             for key, at, begins, ends, value in found
         ]
+
+
+def settle(store: Store, table: str) -> None:
+    """Return when what was written to a table outlives the loss of a replica, and is read whichever answers."""
+    if isinstance(store, Replicated):
+        store.catch_up(table)
 
 
 def _rows_from(window: Window, since: int) -> int:
