@@ -13,16 +13,20 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from usageaudit.alerts.targets.settled import filled, revealed
 from usageaudit.alerts.targets.text import evidence_text, fit, group_text, headline, link, lookup
+from usageaudit.alerts.web import Web
 from usageaudit.events.times import parse_time
 
 if TYPE_CHECKING:
+    from usageaudit.alerts.config.settings import AlertmanagerSettings, Network
     from usageaudit.alerts.model import Alert, Notification
+    from usageaudit.alerts.targets.port import Answer
 
 PATH = "/api/v2/alerts"
 HELD = timedelta(days=1)
 """How long an alert fires that nobody resolves."""
-MOST_LABEL, MOST_ANNOTATION, MOST_GROUPS = 1_024, 4_096, 20
+MOST_LABEL, MOST_ANNOTATION, MOST_GROUPS, MOST_NAME = 1_024, 4_096, 20, 100
 _NO_NAME = re.compile(r"[^A-Za-z0-9_]")
 
 
@@ -41,7 +45,8 @@ def render(notification: Notification, now: datetime, text: str = "") -> list[di
 
 
 def _labels(alert: Alert) -> dict[str, str]:
-    found = {f"group_{_NO_NAME.sub('_', name)}": value for name, value in sorted(alert.group.items())[:MOST_GROUPS]}
+    gathered = sorted(alert.group.items())[:MOST_GROUPS]
+    found = {f"group_{_NO_NAME.sub('_', name[:MOST_NAME])}": value for name, value in gathered}
     found |= {
         "alertname": fit(alert.policy_id, MOST_LABEL) or "usageaudit",
         "severity": alert.severity,
@@ -52,7 +57,7 @@ def _labels(alert: Alert) -> dict[str, str]:
         "organization": alert.organization,
         "model": alert.model,
     }
-    return _filled({fit(name, MOST_LABEL): fit(value, MOST_LABEL) for name, value in found.items()})
+    return _filled({name: fit(value, MOST_LABEL) for name, value in found.items()})
 
 
 def _annotations(notification: Notification, text: str) -> dict[str, str]:
@@ -90,3 +95,27 @@ def _first(alert: Alert, now: datetime) -> datetime:
 
 def _time(moment: datetime) -> str:
     return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class AlertmanagerTarget:
+    """Posts to a Prometheus Alertmanager."""
+
+    def __init__(self, settings: AlertmanagerSettings, network: Network) -> None:
+        self._settings, self._web = settings, Web(network, settings.seconds)
+
+    def deliver(self, notification: Notification) -> Answer:
+        """Post the alert. Raises DeliveryFailed."""
+        settings = self._settings
+        url = revealed(settings.url, settings.name).rstrip("/") + PATH
+        token = revealed(settings.token, settings.name) if settings.token else ""
+        alerts = render(notification, datetime.now(UTC), filled(settings.template, notification.alert))
+        return self._web.post(
+            url,
+            name=settings.name,
+            json=alerts,
+            headers={"authorization": f"Bearer {token}"} if token else {},
+            secrets=[token] if token else [],
+        )
+
+    def close(self) -> None:
+        """Nothing stays open."""

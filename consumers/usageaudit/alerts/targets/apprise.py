@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from usageaudit.alerts.targets.port import Answer, DeliveryFailed
+from usageaudit.alerts.targets.settled import filled, revealed
 from usageaudit.alerts.targets.text import facts, fit, headline, link, lookup
 from usageaudit.errors import ConfigurationError
 
@@ -57,7 +58,7 @@ class AppriseTarget:
     def deliver(self, notification: Notification) -> Answer:
         """Tell them; Apprise says no more than whether it went well. Raises DeliveryFailed."""
         settings = self._settings
-        title, body = render(notification, settings.template.fill(notification.alert) if settings.template else "")
+        title, body = render(notification, filled(settings.template, notification.alert))
         if not self._notify(title, body):
             raise DeliveryFailed(f"Apprise did not deliver to {settings.name}; its log may say why", again=True)
         return Answer(said="Apprise delivered it")
@@ -69,11 +70,7 @@ class AppriseTarget:
         settings, apprise = self._settings, self._apprise
         asset = apprise.AppriseAsset(storage_mode=apprise.PersistentStoreMode.MEMORY, allow_templates=False)
         service = apprise.Apprise(asset=asset)
-        try:
-            known = service.add(settings.url.reveal())
-        except ConfigurationError as error:
-            raise DeliveryFailed(str(error), again=True) from error
-        if not known:
+        if not service.add(revealed(settings.url, settings.name)):
             raise DeliveryFailed(f"Apprise does not know the URL of {settings.name} ({settings.url})", again=False)
         return bool(service.notify(body, title, body_format=apprise.NotifyFormat.TEXT, timeout=settings.seconds))
 

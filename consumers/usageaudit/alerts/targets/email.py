@@ -23,13 +23,16 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from usageaudit.alerts.targets.port import Answer, DeliveryFailed
+from usageaudit.alerts.targets.settled import filled, revealed
 from usageaudit.alerts.targets.text import Fact, facts, fit, headline, link, lookup
-from usageaudit.errors import ConfigurationError
+from usageaudit.alerts.web.addresses import refusal
+from usageaudit.alerts.web.deadline import Deadline
+from usageaudit.alerts.web.resolving import Resolver, system_addresses
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from usageaudit.alerts.config.settings import EmailSettings
+    from usageaudit.alerts.config.settings import EmailSettings, Network
     from usageaudit.alerts.model import Notification
 
 MOST_SUBJECT, MOST_BODY, MOST_VALUE, MOST_SAID = 200, 10_000, 2_000, 300
@@ -85,8 +88,9 @@ def _html(title: str, message: str, rows: Sequence[Fact], url: str) -> str:
 class EmailTarget:
     """Hands a mail over, by a connection of its own for each."""
 
-    def __init__(self, settings: EmailSettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: EmailSettings, network: Network) -> None:
+        self._settings, self._network = settings, network
+        self._resolver = Resolver(system_addresses)
         self._taken: OrderedDict[str, set[str]] = OrderedDict()
 
     def deliver(self, notification: Notification) -> Answer:
@@ -106,8 +110,7 @@ class EmailTarget:
 
     def _render(self, notification: Notification) -> EmailMessage:
         settings, alert = self._settings, notification.alert
-        subject = settings.subject.fill(alert) if settings.subject else ""
-        text = settings.template.fill(alert) if settings.template else ""
+        subject, text = filled(settings.subject, alert), filled(settings.template, alert)
         return render(notification, settings.sender, settings.to, datetime.now(UTC), subject, text)
 
     def _hand_over(self, mail: EmailMessage, to: list[str]) -> dict[str, tuple[int, bytes]]:
@@ -118,8 +121,6 @@ class EmailTarget:
                 return session.send_message(mail, to_addrs=to)
         except smtplib.SMTPRecipientsRefused as error:
             return dict(error.recipients)
-        except ConfigurationError as error:
-            raise DeliveryFailed(str(error), again=True) from error
         except smtplib.SMTPResponseException as error:
             raise _answered(settings, error.smtp_code, error.smtp_error) from error
         except smtplib.SMTPServerDisconnected as error:
@@ -132,29 +133,64 @@ class EmailTarget:
     @contextmanager
     def _session(self) -> Iterator[smtplib.SMTP]:
         """Yield a session that is logged in, and hang up when its time is over whatever the server still says."""
-        settings = self._settings
+        settings, deadline = self._settings, Deadline(self._settings.seconds)
+        password = revealed(settings.password, settings.name) if settings.password else ""
         context = ssl.create_default_context()
-        if settings.security == "tls":
-            session: smtplib.SMTP = smtplib.SMTP_SSL(timeout=settings.seconds, context=context)
-        else:
-            session = smtplib.SMTP(timeout=settings.seconds)
-        over = threading.Timer(settings.seconds, _hang_up, [session])
+        session = _unconnected(settings, context)
+        addresses = self._addresses(deadline)
+        over = threading.Timer(deadline.left(), _hang_up, [session])
         over.daemon = True
         over.start()
         try:
-            # The name is kept for TLS, which smtplib takes from its constructor, where it connects at once.
-            session._host = settings.host  # type: ignore[attr-defined]  # noqa: SLF001
-            session.connect(settings.host, settings.port)
+            _connect(session, addresses, settings.port)
             if settings.security == "starttls":
                 session.starttls(context=context)
-            if settings.username and settings.password is not None:
-                session.login(settings.username, settings.password.reveal())
+            if settings.username and password:
+                session.login(settings.username, password)
             yield session
             with suppress(smtplib.SMTPException, OSError):  # the mail is taken: what the farewell meets is no matter
                 session.quit()
         finally:
             over.cancel()
             session.close()
+
+    def _addresses(self, deadline: Deadline) -> Sequence[str]:
+        """Return the server's addresses, once every one of them is known to be allowed. Raises OSError."""
+        settings = self._settings
+        addresses = self._resolver.addresses(settings.host, deadline)
+        for address in addresses:
+            if (said := refusal(address, settings.host, self._network)) is not None:
+                raise DeliveryFailed(
+                    f"{settings.name}: {address} of {settings.host} is {said}, which deliveries don't reach; where it "
+                    "is meant, allow the network (or the host) under network.allow in alerts.yaml",
+                    again=False,
+                )
+        return addresses
+
+
+def _unconnected(settings: EmailSettings, context: ssl.SSLContext) -> smtplib.SMTP:
+    """Return a session that asks for the host's name in TLS, and can be connected to an address of it."""
+    tls = settings.security == "tls"
+    session = (
+        smtplib.SMTP_SSL(timeout=settings.seconds, context=context) if tls else smtplib.SMTP(timeout=settings.seconds)
+    )
+    session._host = settings.host  # type: ignore[attr-defined]  # noqa: SLF001  its constructor would connect there
+    return session
+
+
+def _connect(session: smtplib.SMTP, addresses: Sequence[str], port: int) -> None:
+    """Connect to the first address that answers. Raises OSError of the last, or SMTPConnectError."""
+    failed = OSError("the name has no address")
+    for address in addresses:
+        try:
+            code, said = session.connect(address, port)
+        except OSError as error:
+            failed = error
+        else:
+            if code != 220:
+                raise smtplib.SMTPConnectError(code, said)
+            return
+    raise failed
 
 
 def _hang_up(session: smtplib.SMTP) -> None:

@@ -8,11 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from usageaudit.alerts.targets.settled import filled, revealed
 from usageaudit.alerts.targets.text import evidence_text, fit, group_text, headline, link, lookup
+from usageaudit.alerts.web import Web
 from usageaudit.events.times import parse_time
 
 if TYPE_CHECKING:
+    from usageaudit.alerts.config.settings import Network, PagerDutySettings
     from usageaudit.alerts.model import Alert, Notification
+    from usageaudit.alerts.targets.port import Answer
     from usageaudit.verdicts import Severity
 
 MOST_KEY, MOST_SUMMARY, MOST_DETAIL, MOST_EVIDENCE = 255, 1_024, 4_096, 32_768
@@ -94,3 +98,20 @@ def _is_time(text: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+class PagerDutyTarget:
+    """Triggers and resolves alerts of a service of PagerDuty."""
+
+    def __init__(self, settings: PagerDutySettings, network: Network) -> None:
+        self._settings, self._web = settings, Web(network, settings.seconds)
+
+    def deliver(self, notification: Notification) -> Answer:
+        """Send the event. Raises DeliveryFailed."""
+        settings = self._settings
+        key = revealed(settings.routing_key, settings.name)
+        event = render(notification, key, filled(settings.template, notification.alert))
+        return self._web.post(settings.url, name=settings.name, json=event, secrets=[key])
+
+    def close(self) -> None:
+        """Nothing stays open."""

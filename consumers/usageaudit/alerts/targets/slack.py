@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from usageaudit.alerts.targets.settled import filled, revealed
 from usageaudit.alerts.targets.text import facts, fit, headline, link, lookup
+from usageaudit.alerts.web import Web
 
 if TYPE_CHECKING:
+    from usageaudit.alerts.config.settings import Network, SlackSettings
     from usageaudit.alerts.model import Notification
+    from usageaudit.alerts.targets.port import Answer
 
 MOST_HEADER, MOST_SECTION, MOST_FIELD, MOST_FIELDS = 150, 3_000, 2_000, 10
 _ESCAPED = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
@@ -46,3 +50,19 @@ def _plain(text: str, most: int, *, lines: bool = False) -> dict[str, Any]:
 
 def _escaped(character: str) -> str:
     return _ESCAPED.get(character, character)
+
+
+class SlackTarget:
+    """Posts to a channel of Slack."""
+
+    def __init__(self, settings: SlackSettings, network: Network) -> None:
+        self._settings, self._web = settings, Web(network, settings.seconds)
+
+    def deliver(self, notification: Notification) -> Answer:
+        """Post the message. Raises DeliveryFailed."""
+        settings = self._settings
+        message = render(notification, filled(settings.template, notification.alert))
+        return self._web.post(revealed(settings.url, settings.name), name=settings.name, json=message)
+
+    def close(self) -> None:
+        """Nothing stays open."""

@@ -11,10 +11,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from usageaudit.alerts.targets.settled import filled, revealed
 from usageaudit.alerts.targets.text import facts, fit, headline, link, lookup
+from usageaudit.alerts.web import Web
 
 if TYPE_CHECKING:
+    from usageaudit.alerts.config.settings import Network, TeamsSettings
     from usageaudit.alerts.model import Notification
+    from usageaudit.alerts.targets.port import Answer
 
 MOST_HEADLINE, MOST_BODY, MOST_VALUE, MOST_PARAGRAPHS = 256, 2_000, 300, 20
 """A UTF-16 code unit takes three bytes at most, so that a card stays below 25 KB."""
@@ -54,3 +58,19 @@ def _block(*runs: dict[str, Any]) -> dict[str, Any]:
 
 def _run(text: str, **form: str) -> dict[str, Any]:
     return {"type": "TextRun", "text": text, **form}
+
+
+class TeamsTarget:
+    """Posts to a channel of Microsoft Teams."""
+
+    def __init__(self, settings: TeamsSettings, network: Network) -> None:
+        self._settings, self._web = settings, Web(network, settings.seconds)
+
+    def deliver(self, notification: Notification) -> Answer:
+        """Post the card. Raises DeliveryFailed."""
+        settings = self._settings
+        message = render(notification, filled(settings.template, notification.alert))
+        return self._web.post(revealed(settings.url, settings.name), name=settings.name, json=message)
+
+    def close(self) -> None:
+        """Nothing stays open."""
