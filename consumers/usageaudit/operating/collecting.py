@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from usageaudit.operating.watching import Watch
     from usageaudit.pipeline.activity import Distribution, Position
     from usageaudit.pipeline.policies import Policies
+    from usageaudit.scheduler import SchedulerState
 
     Values = Iterable[tuple[tuple[str, ...], float]]
     """Values with those of their labels."""
@@ -41,6 +42,7 @@ class ServiceCollector(Collector):
     health: Health
     policies: Policies | None = None
     watch: Watch | None = None
+    scheduler: SchedulerState | None = None
 
     def collect(self) -> Iterator[Family]:
         """Yield every metric that `metrics` defines and that there is a value for."""
@@ -50,6 +52,8 @@ class ServiceCollector(Collector):
         yield from self._of_partitions()
         if self.policies is not None:
             yield from _of_policies(self.policies)
+        if self.scheduler is not None:
+            yield from _of_scheduler(self.scheduler)
         if self.watch is not None:
             yield from _of_watch(self.watch)
 
@@ -100,6 +104,17 @@ def _of_policies(policies: Policies) -> Iterator[Family]:
     yield _family(metrics.BUNDLE, [((policies.bundle_hash,), 1)])
     yield _family(metrics.RELOADS, _by_label(policies.reloads))
     yield _family(metrics.EXPIRED, [((), policies.expired())])
+
+
+def _of_scheduler(state: SchedulerState) -> Iterator[Family]:
+    yield _family(metrics.SCHEDULER_LEADS, [((), state.leads)])
+    yield _family(metrics.WINDOW_FINDINGS, [((), state.findings)])
+    if state.leads:  # the others do not know
+        yield _family(
+            metrics.WINDOW_RULES, _by_label({"stepping": state.rules - state.failing, "refused": state.failing})
+        )
+        yield _family(metrics.WINDOW_LAG, [((), state.lag_seconds)])
+        yield _family(metrics.WINDOW_STEP, [((), state.step_seconds)])
 
 
 def _of_watch(watch: Watch) -> Iterator[Family]:

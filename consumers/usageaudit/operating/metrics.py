@@ -156,6 +156,39 @@ EXPIRED = Metric(
     "exceptions",
     "Exceptions in the bundle in force whose time is over",
 )
+SCHEDULER_LEADS = Metric(
+    "usageaudit_scheduler_leads",
+    "gauge",
+    "0 or 1",
+    "Whether the scheduler of this process is the one that runs the windowed policies; one of all of a store is",
+)
+WINDOW_RULES = Metric(
+    "usageaudit_window_rules",
+    "gauge",
+    "rules",
+    "Revisions of windowed policies that the scheduler steps through the ledger with: stepping, or refused by the "
+    "store, which the log tells the reason of. Only where this process leads",
+    {"state": ("stepping", "refused")},
+)
+WINDOW_LAG = Metric(
+    "usageaudit_window_lag_seconds",
+    "gauge",
+    "seconds",
+    "How far the windowed policy that is furthest behind has been read, as the age of the last row that it has read; 0 "
+    "where all have read everything. Only where this process leads",
+)
+WINDOW_STEP = Metric(
+    "usageaudit_window_step_seconds",
+    "gauge",
+    "seconds",
+    "How long the last step of all windowed policies took. Only where this process leads",
+)
+WINDOW_FINDINGS = Metric(
+    "usageaudit_window_findings_total",
+    "counter",
+    "findings",
+    "Findings that the scheduler of this process appended: what windowed policies found, and what late events cleared",
+)
 FINDINGS = Metric(
     "usageaudit_findings_total",
     "counter",
@@ -218,6 +251,11 @@ METRICS = (
     RELOADS,
     EXPIRED,
     FINDINGS,
+    SCHEDULER_LEADS,
+    WINDOW_RULES,
+    WINDOW_LAG,
+    WINDOW_STEP,
+    WINDOW_FINDINGS,
     SPOOLS,
     SPOOL_EVENTS,
     SPOOL_REFUSED,

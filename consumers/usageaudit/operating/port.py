@@ -2,6 +2,7 @@
 
 A thread of its own with its own event loop. A connection is one request, read whole within a second or two and some
 kilobytes, or it is closed; where too many are open the oldest is. Nothing of a request comes back in an answer.
+Who takes whole requests, POST and its body among them, does so in one more thread, one request after another.
 """
 
 from __future__ import annotations
@@ -9,30 +10,35 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from usageaudit.errors import ConfigurationError
+from usageaudit.operating.requests import END, Request, body_length, parse_head
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     Answerer = Callable[[str, str], "Answer | None"]
     """Returns the answer for a path and an Accept header, None where there is nothing at that path."""
+    Taker = Callable[[Request], "Answer"]
+    """Returns the answer to a whole request; called in one thread that is not the event loop's."""
 
 MAX_HEAD = 8 * 1024
-_END = b"\r\n\r\n"
+MAX_BODY = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An answer: its status, media type and body."""
+    """An answer: its status, media type and body, and headers beyond those that every answer has."""
 
     status: HTTPStatus
     media_type: str
     body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +51,29 @@ class PortLimits:
 
 @dataclass(slots=True)
 class HttpPort:
-    """Listens at an address between `open` and `close`; port 0 becomes a free one."""
+    """Listens at an address between `open` and `close`; port 0 becomes a free one.
+
+    With `takes` that one answers every request, of any method, instead of `answer`.
+    """
 
     host: str
     port: int
     answer: Answerer
     limits: PortLimits = field(default_factory=PortLimits)
+    takes: Taker | None = None
     _open: dict[asyncio.StreamWriter, None] = field(default_factory=dict)
     _loop: asyncio.AbstractEventLoop | None = None
     _ended: asyncio.Event = field(default_factory=asyncio.Event)
     _thread: threading.Thread | None = None
+    _worker: ThreadPoolExecutor | None = None
 
     def open(self) -> None:
         """Listen from now on. Raises ConfigurationError."""
         listening = _listen(self.host, self.port)
         self.port = listening.getsockname()[1]
         self._loop = asyncio.new_event_loop()
+        if self.takes is not None:
+            self._worker = ThreadPoolExecutor(1, thread_name_prefix="usageaudit-http-worker")
         self._thread = threading.Thread(target=self._run, args=[self._loop, listening], name="usageaudit-http")
         self._thread.daemon = True
         self._thread.start()
@@ -70,6 +83,8 @@ class HttpPort:
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._ended.set)
             self._thread.join()
+        if self._worker is not None:
+            self._worker.shutdown(cancel_futures=True)
 
     def _run(self, loop: asyncio.AbstractEventLoop, listening: socket.socket) -> None:
         with asyncio.Runner(loop_factory=lambda: loop) as runner:
@@ -92,7 +107,17 @@ class HttpPort:
         try:
             async with asyncio.timeout(self.limits.seconds):
                 with suppress(asyncio.LimitOverrunError):
-                    writer.write(self._respond(await reader.readuntil(_END)))
+                    head = await reader.readuntil(END)
+                    peer = str((writer.get_extra_info("peername") or ("",))[0])
+                    request = parse_head(head, peer)
+                    if self.takes is None or request is None:
+                        writer.write(self._respond(request))
+                    else:
+                        writer.write(
+                            _response(
+                                await self._taken(self.takes, request, reader), with_body=request.method != "HEAD"
+                            )
+                        )
                     await writer.drain()
                     writer.close()
                     await writer.wait_closed()
@@ -102,15 +127,22 @@ class HttpPort:
             self._open.pop(writer, None)
             writer.transport.abort()
 
-    def _respond(self, head: bytes) -> bytes:
-        """Return the whole response to a request's head."""
-        method, path, accept = _parse(head)
-        if not path:
-            return _response(_plain(HTTPStatus.BAD_REQUEST), with_body=True)
-        if method not in ("GET", "HEAD"):
-            return _response(_plain(HTTPStatus.METHOD_NOT_ALLOWED), with_body=True, more="Allow: GET, HEAD\r\n")
-        found = self.answer(path, accept) or _plain(HTTPStatus.NOT_FOUND)
-        return _response(found, with_body=method == "GET")
+    def _respond(self, request: Request | None) -> bytes:
+        """Return the whole response to a request without a body."""
+        if request is None:
+            return _response(plain_answer(HTTPStatus.BAD_REQUEST), with_body=True)
+        if request.method not in ("GET", "HEAD"):
+            return _response(plain_answer(HTTPStatus.METHOD_NOT_ALLOWED, {"Allow": "GET, HEAD"}), with_body=True)
+        found = self.answer(request.path, request.headers.get("accept", "")) or plain_answer(HTTPStatus.NOT_FOUND)
+        return _response(found, with_body=request.method == "GET")
+
+    async def _taken(self, takes: Taker, request: Request, reader: asyncio.StreamReader) -> Answer:
+        """Read the body and have the request answered in the worker's thread."""
+        length = body_length(request, MAX_BODY)
+        if isinstance(length, HTTPStatus):
+            return plain_answer(length)
+        whole = replace(request, body=await reader.readexactly(length))
+        return await asyncio.get_running_loop().run_in_executor(self._worker, takes, whole)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -135,22 +167,13 @@ def _not_listening(host: str, port: int, error: OSError) -> ConfigurationError:
     return ConfigurationError(f"http: can't listen on {host}:{port}: {reason}; name another address, or off")
 
 
-def _parse(head: bytes) -> tuple[str, str, str]:
-    """Return method, path and Accept header of a request; an empty path where it is none of HTTP/1."""
-    line, *lines = head.removesuffix(_END).decode("latin-1").split("\r\n")
-    words = line.split(" ")
-    if len(words) != 3 or not words[1].startswith("/") or words[2] not in ("HTTP/1.0", "HTTP/1.1"):
-        return "", "", ""
-    headers = (one.partition(":") for one in lines)
-    accepts = [value.strip() for name, _, value in headers if name.lower() == "accept"]
-    return words[0], words[1].partition("?")[0], ",".join(accepts)
+def plain_answer(status: HTTPStatus, headers: Mapping[str, str] | None = None) -> Answer:
+    """Return the answer that says a status and nothing more."""
+    return Answer(status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode(), headers or {})
 
 
-def _plain(status: HTTPStatus) -> Answer:
-    return Answer(status, "text/plain; charset=utf-8", f"{status.phrase}\n".encode())
-
-
-def _response(answer: Answer, *, with_body: bool, more: str = "") -> bytes:
+def _response(answer: Answer, *, with_body: bool) -> bytes:
+    more = "".join(f"{name}: {value}\r\n" for name, value in answer.headers.items())
     head = (
         f"HTTP/1.1 {answer.status.value} {answer.status.phrase}\r\nContent-Type: {answer.media_type}\r\n"
         f"Content-Length: {len(answer.body)}\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n"

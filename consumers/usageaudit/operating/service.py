@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from usageaudit.operating.health import Health
     from usageaudit.operating.watching import Watch
     from usageaudit.pipeline.policies import Policies
+    from usageaudit.scheduler import SchedulerState
 
 # Its parameters have no types.
 _as_openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest
@@ -70,6 +71,10 @@ class Operated:
             log.info("answering /livez, /readyz and /metrics", host=self._port.host, port=self._port.port)
         elif self._refusal is not None:
             log.warning("no port for /livez, /readyz and /metrics", cause=str(self._refusal))
+
+    def scheduling(self, scheduler: SchedulerState) -> None:
+        """Take in what is known of the scheduler from now on."""
+        self._collector.scheduler = scheduler
 
     def close(self) -> None:
         """Answer no more."""
