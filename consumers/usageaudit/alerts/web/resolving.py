@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from usageaudit.alerts.web.deadline import Deadline
 
-    Resolve = Callable[[str], Sequence[str]]
-    """Returns the addresses of a host name, or of an address itself. Raises OSError where there is none."""
+Resolve = Callable[[str], Sequence[str]]
+"""Returns the addresses of a host name, or of an address itself. Raises OSError where there is none."""
 
 
 def system_addresses(host: str) -> list[str]:
