@@ -28,7 +28,6 @@ if TYPE_CHECKING:
     """Returns the answer to a whole request; called in one thread that is not the event loop's."""
 
 MAX_HEAD = 8 * 1024
-MAX_BODY = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +42,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class PortLimits:
-    """How many connections may be open, and for how many seconds each."""
+    """How many connections may be open, for how many seconds each, and how many bytes the body of a request has."""
 
     connections: int = 32
     seconds: float = 5.0
+    body: int = 16 * 1024
 
 
 @dataclass(slots=True)
@@ -138,7 +138,7 @@ class HttpPort:
 
     async def _taken(self, takes: Taker, request: Request, reader: asyncio.StreamReader) -> Answer:
         """Read the body and have the request answered in the worker's thread."""
-        length = body_length(request, MAX_BODY)
+        length = body_length(request, self.limits.body)
         if isinstance(length, HTTPStatus):
             return plain_answer(length)
         whole = replace(request, body=await reader.readexactly(length))
