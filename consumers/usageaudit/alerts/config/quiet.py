@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
-from zoneinfo import ZoneInfo
+
+from usageaudit.policy.language.times import zone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,7 +39,7 @@ class Quiet:
         """Return when a delivery may go out, in UTC, None for at once. `moment` has a zone, and is of 1970 to 2100."""
         if severity in self.exempt:
             return None
-        found_zone = ZoneInfo(self.zone)
+        found_zone = zone(self.zone) or UTC
         at = moment = moment.astimezone(UTC)
         for begins, ends in self._hours(moment.astimezone(found_zone).date(), found_zone):
             if begins <= at < ends:

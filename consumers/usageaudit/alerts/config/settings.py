@@ -133,7 +133,7 @@ TargetSettings = (
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What deliveries may reach although it is loopback, private or link-local: networks, and hosts in small letters."""
+    """What may be reached although it is loopback, private or link-local: networks, and hosts in small letters."""
 
     networks: tuple[IPv4Network | IPv6Network, ...] = ()
     hosts: frozenset[str] = frozenset()
