@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from usageaudit.stores.port import Store
 
 STREAMS = int(os.environ.get("USAGEAUDIT_TEST_WINDOW_STREAMS") or 150)
-TOGETHER = 50
+TOGETHER = 50 if STREAMS <= 1_000 else 1_000
 """How many streams are in the ledger at once."""
 BASE = 1_711_700_000 - 1_711_700_000 % 86_400
 """A midnight, two days before the clocks of Europe went forward in 2024."""

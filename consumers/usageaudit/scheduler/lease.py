@@ -12,6 +12,7 @@ import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from usageaudit.scheduler.reading import OWN_STREAM
 from usageaudit.stores.fencing import fence_of
 from usageaudit.streams.port import Partition
 
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 SECONDS = 15.0
 """How long a holder may be silent."""
-OWN_STREAM = "usageaudit"
-"""The stream under which the fence has the epochs of leases."""
 
 _HELD = """SELECT argMax(holder, epoch), max(epoch), max((epoch, until)).2 > now64(3, 'UTC')
     AND max((epoch, until)).2 <= now64(3, 'UTC') + toIntervalMillisecond({longest:UInt32})

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from usageaudit.policy.sql.text import literal
 from usageaudit.policy.windows.matching import TIME
-from usageaudit.scheduler.lease import OWN_STREAM
 from usageaudit.scheduler.progress import Progress
 
 if TYPE_CHECKING:
@@ -19,9 +18,10 @@ if TYPE_CHECKING:
 MOST = 200_000
 """How many offsets of a partition are taken in one step: after a pause it is caught up with piece by piece."""
 
-SKEW = 86_400_000
+SKEW = 3_600_000
 """How far the clocks of consumers may be apart, in milliseconds, before new rows are only found by those after them."""
-
+OWN_STREAM = "usageaudit"
+"""The stream under which the fence has the epochs of leases."""
 _PLACES = "SELECT DISTINCT stream, topic, partition FROM fence ORDER BY stream, topic, partition"
 _SEEN = "toUnixTimestamp64Milli(max(ingest_time))"
 _PEAK = f"max(if(status = 'accepted', least({TIME}, toUnixTimestamp64Milli(ingest_time) * 1000), 0))"
@@ -32,7 +32,8 @@ class Slice:
     """What a step takes in: offsets up to `positions`, and times up to the watermark, in microseconds since 1970.
 
     `seen` is when the last of those rows was recorded, in milliseconds. `partial` is true where a partition has more
-    than a step takes in.
+    than a step takes in. All that is new was recorded after `recorded_after`, in milliseconds, which tells the store
+    which of its rows are old.
     """
 
     before: Progress
@@ -40,6 +41,7 @@ class Slice:
     watermark: int
     seen: int
     partial: bool = False
+    recorded_after: int = 0
 
     @property
     def empty(self) -> bool:
@@ -60,7 +62,7 @@ class Slice:
     @property
     def late(self) -> str:
         """The condition of ledger rows that are new and whose time the watermark had passed."""
-        until = f"event_time <= {_moment(self.before.watermark)}"
+        until = f"event_time <= {_moment(self.before.watermark)} AND {_recorded_after(self.recorded_after)}"
         return f"{until} AND ({self._places(self.before.positions, self.positions)})"
 
     def _places(self, first: Mapping[Place, int], end: Mapping[Place, int]) -> str:
@@ -72,22 +74,48 @@ class Slice:
         return " OR ".join(conditions) or "0"
 
 
-def next_slice(store: Store, progress: Progress, lateness: int, most: int = MOST) -> Slice:
-    """Return what a rule takes in next; `lateness` is for how long events of a time are waited for, in microseconds.
+@dataclass(slots=True)
+class Reader:
+    """Says what is new to rules; what one rule asked for is not asked again for the next that is as far."""
 
-    The watermark follows the latest time of any accepted event, taken as not later than when it was recorded, so that a
-    clock that is ahead does not close windows. Where a partition has more than a step takes in, it waits for that.
-    """
-    positions, seen = dict(progress.positions), progress.seen
-    peaks, waiting = [progress.watermark + lateness], list[int]()
-    for place in _places(store):
-        first = positions.get(place, 0)
-        if (new := _new(store, place, first, most, progress.seen)) is None:
-            continue
-        positions[place], seen = new.next, max(seen, new.seen)
-        (waiting if new.next - first >= most else peaks).append(new.peak)
-    peak = min(waiting) if waiting else max(peaks)
-    return Slice(progress, positions, max(progress.watermark, peak - lateness), seen, bool(waiting))
+    store: Store
+    _found: dict[tuple[Place, int, int], _New | None] = field(default_factory=dict)
+    _places: Sequence[Place] | None = None
+
+    def next_slice(self, progress: Progress, lateness: int, most: int = MOST) -> Slice:
+        """Return what a rule takes in next; `lateness` is how long events of a time are waited for, in microseconds.
+
+        The watermark follows the latest time of any accepted event, taken as not later than when it was recorded, so
+        that a clock that is ahead does not close windows. Where a partition has more than a step takes in, it waits for
+        that.
+        """
+        positions, seen, bounds = dict(progress.positions), progress.seen, list[int]()
+        peaks, waiting = [progress.watermark + lateness], list[int]()
+        for place in self._all_places():
+            first = positions.get(place, 0)
+            if (new := self._new(place, first, most, progress.seen)) is None:
+                continue
+            positions[place], seen = new.next, max(seen, new.seen)
+            bounds.append(new.recorded_after)
+            (waiting if new.next - first >= most else peaks).append(new.peak)
+        watermark = max(progress.watermark, (min(waiting) if waiting else max(peaks)) - lateness)
+        return Slice(progress, positions, watermark, seen, bool(waiting), min(bounds, default=0))
+
+    def _all_places(self) -> Sequence[Place]:
+        if self._places is None:
+            self._places = _places(self.store)
+        return self._places
+
+    def _new(self, place: Place, first: int, most: int, seen: int) -> _New | None:
+        asked = (place, first, seen)
+        if asked not in self._found:
+            self._found[asked] = _new(self.store, place, first, most, seen)
+        return self._found[asked]
+
+
+def next_slice(store: Store, progress: Progress, lateness: int, most: int = MOST) -> Slice:
+    """Return what comes next for one that reads alone; see `Reader`."""
+    return Reader(store).next_slice(progress, lateness, most)
 
 
 def ends(store: Store) -> Slice:
@@ -101,11 +129,15 @@ def ends(store: Store) -> Slice:
 
 @dataclass(frozen=True, slots=True)
 class _New:
-    """New rows of a partition: the offset after them, their latest time, and when the last was recorded (ms)."""
+    """New rows of a partition: the offset after them, their latest time, and when the last was recorded (ms).
+
+    All were recorded after `recorded_after`.
+    """
 
     next: int
     peak: int
     seen: int
+    recorded_after: int
 
 
 def _places(store: Store) -> Sequence[Place]:
@@ -115,17 +147,18 @@ def _places(store: Store) -> Sequence[Place]:
 
 def _new(store: Store, place: Place, first: int, most: int, seen: int) -> _New | None:
     """Return the new rows of a partition from an offset on, None where there are none."""
-    from_ = f"FROM ledger WHERE {_is(place)} AND `offset` >= {first} AND {_recorded_after(seen)}"
+    recent = max(seen - SKEW, 0)
+    from_ = f"FROM ledger WHERE {_is(place)} AND `offset` >= {first} AND {_recorded_after(recent)}"
     rows, start = _count(store, from_)
     if not rows:
         return None
     if start != first:
         # Compaction and transactions leave offsets out, at times more than a step takes in; or a clock was behind.
-        from_ = f"FROM ledger WHERE {_is(place)} AND `offset` >= {first}"
+        recent, from_ = 0, f"FROM ledger WHERE {_is(place)} AND `offset` >= {first}"
         _, start = _count(store, from_)
     found = f"SELECT max(`offset`), {_PEAK}, {_SEEN} {from_} AND `offset` < {start + most}"
     ((last, peak, latest),) = store.execute(found).rows
-    return _New(int(last) + 1, int(peak), int(latest))
+    return _New(int(last) + 1, int(peak), int(latest), recent)
 
 
 def _count(store: Store, from_: str) -> tuple[int, int]:
@@ -133,8 +166,8 @@ def _count(store: Store, from_: str) -> tuple[int, int]:
     return int(rows), int(start)
 
 
-def _recorded_after(seen: int) -> str:
-    return f"ingest_time > fromUnixTimestamp64Milli({max(seen - SKEW, 0)}, 'UTC')"
+def _recorded_after(millis: int) -> str:
+    return f"ingest_time > fromUnixTimestamp64Milli({millis}, 'UTC')" if millis > 0 else "1"
 
 
 def _is(place: Place) -> str:

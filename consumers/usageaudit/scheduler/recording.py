@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from usageaudit.events.times import format_time
-from usageaudit.policy.sql.text import literal
 from usageaudit.policy.windows.matching import OPENS
 from usageaudit.policy.windows.model import VALUE, WINDOW_END, WINDOW_START, Calendar
 from usageaudit.scheduler.reading import between
 from usageaudit.verdicts import finding_id
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from decimal import Decimal
 
     from usageaudit.policy.language import Path
@@ -30,12 +29,14 @@ if TYPE_CHECKING:
 
 MOST_EVENTS = 100
 """How many events a finding names: the last ones before it crossed."""
-_IN_A_STATEMENT = 200
+_IN_A_STATEMENT = 500
 Rows = Callable[[int, str], str]
 """The statement of the rows of some groups from a time on; the groups are a statement, too."""
 
 _STANDING = """SELECT finding_id, argMax(effect, created), toUnixTimestamp64Milli(max(created)) FROM findings_log
-WHERE finding_id IN {ids:Array(String)} GROUP BY finding_id"""
+WHERE policy_id = {policy_id:String} AND window_end >= fromUnixTimestamp64Micro({first:Int64}, 'UTC')
+    AND window_end <= fromUnixTimestamp64Micro({last:Int64}, 'UTC') AND finding_id IN {ids:Array(String)}
+GROUP BY finding_id"""
 _STANDING_FROM = """SELECT finding_id, any(group_key), argMax(message, created),
     toUnixTimestamp64Micro(any(window_start)), toUnixTimestamp64Micro(any(window_end)),
     toUnixTimestamp64Milli(max(created))
@@ -71,6 +72,11 @@ SELECT f_finding_id, 'windowed', f_effect, {{policy_id:String}}, {{version:UInt3
     CAST(arrayZip(f_sources, f_ids), 'Array(Tuple(source String, id String))'), f_message,
     greatest(now64(3, 'UTC'), fromUnixTimestamp64Milli(f_last + 1, 'UTC')), f_application, f_organization
 FROM (SELECT 1) ARRAY JOIN {", ".join(f"{{{name}:Array({kind})}} AS f_{name}" for name, kind in _COLUMNS.items())}"""
+
+# Bound, not written into the statement: keys may be as long as fields are.
+_GROUPS = "SELECT arrayJoin({keys:Array(Array(String))})"
+_CROSSED = """SELECT p.1 AS number, p.2 AS key, p.3 AS first, p.4 AS last FROM (SELECT arrayJoin(arrayZip(
+    {numbers:Array(UInt32)}, {keys:Array(Array(String))}, {firsts:Array(Int64)}, {lasts:Array(Int64)})) AS p)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,12 +183,14 @@ class Recorder:
             return ends > since and begins <= until
         return since <= ends <= until
 
-    def _standing(self, names: Iterable[str]) -> dict[str, tuple[str, int]]:
+    def _standing(self, named: Mapping[str, Crossing]) -> dict[str, tuple[str, int]]:
         """Return what the findings with some ids say last, and when that was, in milliseconds."""
-        ids, found = list(names), {}
+        ids, found = sorted(named, key=lambda name: named[name].ends), dict[str, tuple[str, int]]()
         for start in range(0, len(ids), _IN_A_STATEMENT):
-            some = {"ids": ids[start : start + _IN_A_STATEMENT]}
-            rows = self._store.execute(_STANDING, some).rows
+            some = ids[start : start + _IN_A_STATEMENT]
+            # Ids are in no order: the time says where to look.
+            bounds = {"first": named[some[0]].ends, "last": named[some[-1]].ends}
+            rows = self._store.execute(_STANDING, {"policy_id": self._rule.policy.id, "ids": some, **bounds}).rows
             found.update({str(name): (str(effect), int(last)) for name, effect, last in rows})
         return found
 
@@ -234,22 +242,22 @@ class Recorder:
     def _events(self, found: Sequence[Crossing], rows: Rows) -> dict[int, Sequence[tuple[str, str]]]:
         """Return the events that make up some crossings, by their place in the list: the last ones of each window."""
         spans = [self._span(one) for one in found]
-        places = ", ".join(
-            f"({number}, {_key(one.key)}, {first}, {last})"
-            for number, (one, (first, last)) in enumerate(zip(found, spans, strict=True))
-        )
-        groups = f"SELECT arrayJoin([{', '.join(sorted({_key(one.key) for one in found}))}])"
-        among = rows(min(first for first, _ in spans), groups)
+        among = rows(min(first for first, _ in spans), _GROUPS)
         if self._rule.window.expect is not None:
             among = f"SELECT * FROM ({among}) WHERE bitAnd(role, {OPENS}) != 0"
         sql = (
-            f"SELECT p.1, groupArraySorted({MOST_EVENTS})((-r.t, r.source, r.id)) FROM ({among}) AS r "
-            f"INNER JOIN (SELECT arrayJoin([{places}]) AS p, p.2 AS key) AS c ON r.key = c.key "
-            "WHERE r.t >= p.3 AND r.t <= p.4 GROUP BY p.1"
+            f"SELECT c.number, groupArraySorted({MOST_EVENTS})((-r.t, r.source, r.id)) FROM ({among}) AS r "
+            f"INNER JOIN ({_CROSSED}) AS c ON r.key = c.key WHERE r.t >= c.first AND r.t <= c.last GROUP BY c.number"
         )
+        values = {
+            "numbers": list(range(len(found))),
+            "keys": [list(one.key) for one in found],
+            "firsts": [first for first, _ in spans],
+            "lasts": [last for _, last in spans],
+        }
         return {
             int(number): [(str(source), str(event_id)) for _, source, event_id in reversed(events)]
-            for number, events in self._store.execute(sql).rows
+            for number, events in self._store.execute(sql, values).rows
         }
 
     def _span(self, one: Crossing) -> tuple[int, int]:
@@ -306,7 +314,3 @@ def number(value: int | Decimal) -> str:
 
 def _value(value: object) -> object:
     return list(value) if isinstance(value, tuple) else value
-
-
-def _key(key: tuple[str, ...]) -> str:
-    return f"CAST([{', '.join(map(literal, key))}], 'Array(String)')"

@@ -50,7 +50,8 @@ def run_scheduler(
         while not stop.is_set():
             if (current := bundle()) is not scheduler.bundle:
                 scheduler.use(current)
-            failures = 0 if _stepped(scheduler) else failures + 1
+            # Without a windowed policy there is nothing that anybody has to lead.
+            failures = 0 if not current.windowed or _stepped(scheduler) else failures + 1
             stop.wait(seconds if not failures else _pause(failures, seconds))
     scheduler.give_back()
     return scheduler.state

@@ -11,7 +11,7 @@ import structlog
 from usageaudit.errors import Fenced, OutcomeUnknown, QueryError, StoreUnavailable
 from usageaudit.scheduler.lease import Lease
 from usageaudit.scheduler.progress import Progress, former, read_progress, write_progress
-from usageaudit.scheduler.reading import MOST, Slice, ends, next_slice
+from usageaudit.scheduler.reading import MOST, Reader, Slice, ends
 from usageaudit.scheduler.recording import query_prefix
 from usageaudit.scheduler.rules import rules_of
 from usageaudit.scheduler.stepping import Step, settle
@@ -103,7 +103,8 @@ class Scheduler:
             self._take_over()
         settle(self.store, "ledger")
         self._behind.clear()
-        return sum(self._tried(rule) for rule in self._rules)
+        reader = Reader(self.store)
+        return sum(self._tried(rule, reader) for rule in self._rules)
 
     def _take_over(self) -> None:
         """End what the one before still has under way, and begin from what it had written."""
@@ -114,9 +115,9 @@ class Scheduler:
         self._refused.clear()
         self._led = self.lease.epoch
 
-    def _tried(self, rule: Rule) -> int:
+    def _tried(self, rule: Rule, reader: Reader) -> int:
         try:
-            written = self._step(rule)
+            written = self._step(rule, reader)
         except QueryError as error:
             if self._refused.get(rule.id) != str(error):
                 log.error("policy refused", policy=rule.policy.id, version=rule.revision.version, error=str(error))
@@ -134,15 +135,15 @@ class Scheduler:
 
     def caught_up(self) -> bool:
         """Tell whether no rule has anything left to read."""
+        reader = Reader(self.store)
         return all(
-            rule.id in self._progress
-            and next_slice(self.store, self._progress[rule.id], self.lateness, self.most).empty
+            rule.id in self._progress and reader.next_slice(self._progress[rule.id], self.lateness, self.most).empty
             for rule in self._rules
         )
 
-    def _step(self, rule: Rule) -> int:
+    def _step(self, rule: Rule, reader: Reader) -> int:
         progress = self._progress.get(rule.id) or self._begin(rule)
-        piece = next_slice(self.store, progress, self.lateness, self.most)
+        piece = reader.next_slice(progress, self.lateness, self.most)
         if piece.partial:
             self._behind.append(piece.seen)
         if piece.empty:
@@ -153,16 +154,17 @@ class Scheduler:
 
     def _begin(self, rule: Rule) -> Progress:
         """Return where a rule begins: where the same version of its policy is, or at the end of what there is."""
-        known = former(self.store, rule)
+        before = former(self.store, rule)
+        if before is None and self.since is not None:
+            return self._keep(rule, self.since, Slice(Progress(-1, -1), {}, self.since, 0), 1)
+        # Another rule knows where the ledger ends; to ask the ledger is to read all of it.
+        known = before or max(self._progress.values(), key=lambda one: one.watermark, default=None)
         if known is not None:
             start = Slice(Progress(-1, -1), known.positions, known.watermark, known.seen)
-            since = known.since
-        elif self.since is not None:
-            return self._keep(rule, self.since, Slice(Progress(-1, -1), {}, self.since, 0), 1)
         else:
             found = ends(self.store)
             start = Slice(found.before, found.positions, max(found.watermark - self.lateness, -1), found.seen)
-            since = start.watermark
+        since = start.watermark if before is None else before.since
         Step(self.store, rule, start, self.lease).prepare()
         return self._keep(rule, since, start, 1)
 

@@ -20,6 +20,8 @@ from usageaudit.scheduler.recording import Crossing, Recorder
 from usageaudit.stores.port import Replicated
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from usageaudit.policy.windows.model import Window
     from usageaudit.scheduler.lease import Lease
     from usageaudit.scheduler.reading import Slice
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 KEPT_LATE = 7 * 86_400_000_000
 """How long after its time, in microseconds, an event's windows are looked at by what was kept; later, in the ledger."""
+_MARGIN = 86_400_000_000
 _HELD = "key, toUnixTimestamp64Micro(event_time) AS t, event_source AS source, event_id AS id, amount, text, role"
 _KEEP = "INSERT INTO window_events (rule, key, event_time, event_source, event_id, amount, text, role)"
 
@@ -55,13 +58,13 @@ class Step:
     def run(self) -> int:
         """Make the step and return how many findings it wrote."""
         recorder = Recorder(self.store, self.rule, self.lease)
-        on_time, late = self._extent(self.slice.on_time), self._extent(self.slice.late)
-        for found, where in ((on_time, self.slice.on_time), (late, self.slice.late)):
-            if found is not None:
-                self._keep(where)
+        late = [(where, found) for where in self._late() if (found := self._extent(where)) is not None]
+        on_time = self._extent(self.slice.on_time)
+        for where in (*([self.slice.on_time] if on_time is not None else []), *(where for where, _ in late)):
+            self._keep(where)
         written = self._go_on(on_time, recorder)
-        if late is not None:
-            written += self._go_back(late, recorder)
+        for where, found in late:
+            written += self._go_back(where, found, recorder)
         written += self._decide(recorder)
         if written:
             settle(self.store, "findings_log")
@@ -77,13 +80,31 @@ class Step:
             return 0
         return recorder.record(self._crossings(self._groups(self.slice.on_time), *span), self._rows)
 
-    def _go_back(self, late: tuple[int, int], recorder: Recorder) -> int:
+    def _late(self) -> Sequence[str]:
+        """Return the conditions of what came late, apart for what windows are kept for and what lies before that.
+
+        One very old event is no reason to read in the ledger what has happened since.
+        """
+        needed = kept_for(self.rule.window)
+        if not needed or self.slice.before.watermark < 0:
+            return (self.slice.late,)
+        # The windows of an event reach back by their own length.
+        kept = between(self.slice.watermark - KEPT_LATE + _MARGIN, self.slice.before.watermark)
+        return f"{self.slice.late} AND {kept}", f"{self.slice.late} AND NOT ({kept})"
+
+    def _go_back(self, where: str, late: tuple[int, int], recorder: Recorder) -> int:
         """Look again at the windows that events fall into that come late."""
         span = reach(self.rule.window, *late)
         since = max(span.crossed_from, self.slice.before.since + 1)
         until = min(span.crossed_to, self.slice.watermark)
-        found = self._crossings(self._groups(self.slice.late), since, until)
-        return recorder.correct(found, self._late_groups(), (since, until), self._rows)
+        if since > until:
+            return 0
+        found = self._crossings(self._groups(where), since, until)
+
+        def rows(first: int, groups: str) -> str:
+            return self._rows(first, groups, until)
+
+        return recorder.correct(found, self._late_groups(where), (since, until), rows)
 
     def _decide(self, recorder: Recorder) -> int:
         """Look again at waits that could not be decided, where heartbeats came late."""
@@ -104,8 +125,8 @@ class Step:
         ((rows, first, last),) = self.store.execute(f"SELECT count(), min(t), max(t) FROM ({counted})").rows
         return (int(first), int(last)) if rows else None
 
-    def _late_groups(self) -> list[tuple[str, ...]]:
-        found = self.store.execute(self._groups(self.slice.late)).rows
+    def _late_groups(self, where: str) -> list[tuple[str, ...]]:
+        found = self.store.execute(self._groups(where)).rows
         return [tuple(map(str, key)) for (key,) in found]
 
     def _keep(self, where: str) -> None:
@@ -137,11 +158,11 @@ class Step:
         opened = between(self.slice.before.watermark - length, self.slice.watermark - length)
         return f"SELECT DISTINCT key FROM ({self.rule.matching.rows(opened)}) UNION DISTINCT {counted}"
 
-    def _rows(self, since: int, groups: str) -> str:
-        """Return the statement of the rows of groups from a time on, up to the watermark, each event once."""
-        window, until = self.rule.window, self.slice.watermark
-        needed = kept_for(window)
-        if needed and since < until - needed:
+    def _rows(self, since: int, groups: str, until: int | None = None) -> str:
+        """Return the statement of the rows of groups in a time, by default up to the watermark, each event once."""
+        until = self.slice.watermark if until is None else until
+        needed = kept_for(self.rule.window)
+        if needed and since < self.slice.watermark - needed:
             counted = self.rule.matching.rows(f"{between(since - 1, until)}")
             return f"SELECT * FROM ({counted}) WHERE key IN ({groups})"
         held = f"rule = {self._rule} AND key IN ({groups}) AND {between(since - 1, until)}"
@@ -150,7 +171,7 @@ class Step:
     def _crossings(self, groups: str, since: int, until: int) -> list[Crossing]:
         if since > until:
             return []
-        rows = self._rows(_rows_from(self.rule.window, since), groups)
+        rows = self._rows(_rows_from(self.rule.window, since), groups, until)
         found = self.store.execute(self.rule.crossings(rows, since, until)).rows
         return [
             Crossing(tuple(map(str, key)), int(at), int(begins), int(ends), value)

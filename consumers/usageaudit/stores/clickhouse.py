@@ -150,7 +150,7 @@ class ClickHouseStore:
 
     def execute(self, sql: str, parameters: Parameters | None = None, *, query_id: str | None = None) -> Rows:
         """Run a statement; see the port."""
-        with self._connected(self._settings), self._failing(dialect.failure):
+        with self._connected({**self._settings, **dialect.text_settings(sql)}), self._failing(dialect.failure):
             return self._run(sql, parameters, query_id)
 
     def look_up(self, sql: str, name: str, block: NativeBlock) -> Rows:

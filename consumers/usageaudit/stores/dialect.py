@@ -38,6 +38,15 @@ LONG_TEXT_SETTINGS: Mapping[str, int | float | str] = {
 }
 """What the engine needs to take SQL that was generated from policies, which is longer than what anybody types."""
 
+_ORDINARY_TEXT = 64 * 1024
+"""So many characters are below what the engine takes by default, 256 KiB, whatever their encoding."""
+
+
+def text_settings(sql: str) -> Mapping[str, int | float | str]:
+    """Return the settings without which the engine would not take a statement of usageaudit's own for its length."""
+    return LONG_TEXT_SETTINGS if len(sql) > _ORDINARY_TEXT else {}
+
+
 # Names and numbers: src/Common/ErrorCodes.cpp of ClickHouse.
 _FENCED = 395  # FUNCTION_THROW_IF_VALUE_IS_NON_ZERO
 _FENCE_MESSAGE = "fenced"

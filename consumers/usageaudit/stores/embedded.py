@@ -38,6 +38,8 @@ _ANOTHER_PATH = "already initialized with path"
 # The engine's lock file, held with flock(2) by the process that has the directory open.
 _LOCK = "status"
 _BLOCKS = "usageaudit-tmp"
+_DEFAULT = "DEFAULT"
+"""What SET takes for the value that a setting had before anybody set it."""
 
 
 class EmbeddedStore:
@@ -56,7 +58,12 @@ class EmbeddedStore:
         """Run a statement; see the port."""
         with self._connected(dialect.failure) as connection:
             self._name_statement(connection, query_id or "")
-            return _run(connection, sql, parameters)
+            if not (settings := dialect.text_settings(sql)):
+                return _run(connection, sql, parameters)
+            _set(connection, settings)
+            rows = _run(connection, sql, parameters)
+            _set(connection, dict.fromkeys(settings, _DEFAULT))
+            return rows
 
     def look_up(self, sql: str, name: str, block: NativeBlock) -> Rows:
         """Run a read that may join the rows of a block as the temporary table `name`."""
@@ -260,5 +267,6 @@ def _set(connection: Any, settings: Mapping[str, int | float | str]) -> None:
 
 def _assignments(settings: Mapping[str, int | float | str]) -> str:
     return ", ".join(
-        f"{name} = {dialect.literal(value) if isinstance(value, str) else value}" for name, value in settings.items()
+        f"{name} = {dialect.literal(value) if isinstance(value, str) and value != _DEFAULT else value}"
+        for name, value in settings.items()
     )
