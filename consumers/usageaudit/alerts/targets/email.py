@@ -50,7 +50,7 @@ def render(
     mail = EmailMessage(SMTP)
     mail["From"] = fit(sender, MOST_VALUE)
     mail["To"] = ", ".join(fit(address, MOST_VALUE) for address in to)
-    mail["Subject"] = fit(subject, MOST_SUBJECT) or fit(headline(notification), MOST_SUBJECT)
+    mail["Subject"] = _subject(subject) or _subject(headline(notification))
     mail["Date"] = format_datetime(now.astimezone(UTC))
     mail["Message-ID"] = f"<{_id(notification.delivery_id)}@{domain}>"
     mail["References"] = f"<{_id(alert.alert_id)}@{domain}>"
@@ -63,6 +63,11 @@ def render(
     mail.set_content(_plain(title, message, rows, url), cte="quoted-printable")
     mail.add_alternative(_html(title, message, rows, url), subtype="html", cte="quoted-printable")
     return mail
+
+
+def _subject(text: str) -> str:
+    """Return a subject; what looks like an encoded word (RFC 2047) would be decoded, with line breaks and all."""
+    return fit(text, MOST_SUBJECT).replace("=?", "= ?")
 
 
 def _id(text: str) -> str:

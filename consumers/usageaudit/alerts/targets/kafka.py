@@ -1,4 +1,4 @@
-"""A topic of alerts on Kafka: each notification is a CloudEvent, keyed by its alert.
+"""A topic of alerts on Kafka: each notification is a CloudEvent, keyed by its alert, with the data of a webhook.
 
 Sources: CloudEvents 1.0.2, its JSON format and its Kafka protocol binding (structured mode). The headers `ce_id` and
 `webhook-id` are the delivery's id, by which a reader drops a repeat.
@@ -14,6 +14,7 @@ from kafka import KafkaProducer, errors
 
 from usageaudit.alerts.targets.port import Answer, DeliveryFailed
 from usageaudit.alerts.targets.text import evidence_text, fit, link
+from usageaudit.alerts.targets.webhook import TYPE
 from usageaudit.cloudevents import CONTENT_TYPE, encode_structured
 from usageaudit.errors import ConfigurationError
 from usageaudit.events.times import parse_time, to_micros
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from usageaudit.alerts.config.settings import KafkaSettings
     from usageaudit.alerts.model import Alert, Notification
 
-EVENT_TYPE = "io.usageaudit.alert.v1"
 SOURCE = "usageaudit/alerts"
 MOST_TEXT, MOST_EVIDENCE = 16_384, 65_536
 """So that a record stays below the million bytes that a broker takes by default."""
@@ -54,9 +54,9 @@ def render(notification: Notification, now: datetime) -> Record:
     value = encode_structured(
         event_id=delivery,
         source=SOURCE,
-        time=_time(notification.alert, now),
+        time=_time(notification, now),
         data=orjson.dumps(_data(notification)),
-        event_type=EVENT_TYPE,
+        event_type=f"{TYPE}.{notification.occasion}",
     )
     ids = [("ce_id", delivery.encode()), ("webhook-id", delivery.encode())]
     return Record(
@@ -64,9 +64,10 @@ def render(notification: Notification, now: datetime) -> Record:
     )
 
 
-def _time(alert: Alert, now: datetime) -> int:
+def _time(notification: Notification, now: datetime) -> int:
+    """Return when what is told happened, in microseconds: for the opening that is the first violation."""
     try:
-        return parse_time(alert.first_time)
+        return parse_time(notification.alert.first_time if notification.occasion == "opened" else "")
     except ValueError:
         return to_micros(now)
 
@@ -92,15 +93,15 @@ def _data(notification: Notification) -> dict[str, Any]:
 
 
 def _evidence(alert: Alert) -> Any:
-    """Return the evidence as an object, or as the text that it is where it can't be read or is too large."""
+    """Return the evidence as an object, or as text where it can't be read, is too large or too deep."""
     text = evidence_text(alert)
-    if not text:
-        return {}
     if len(text) <= MOST_EVIDENCE:
         try:
-            return orjson.loads(text)
-        except (orjson.JSONDecodeError, UnicodeEncodeError):
+            found = orjson.loads(text or "{}")
+            orjson.dumps(found)  # which bears less depth than reading does
+        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
             return fit(text, MOST_EVIDENCE)
+        return found
     return fit(text, MOST_EVIDENCE)
 
 
