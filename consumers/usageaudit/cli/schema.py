@@ -14,7 +14,7 @@ schema_app = typer.Typer(no_args_is_help=True)
 
 @schema_app.callback()
 def _schema() -> None:
-    """Print the schemas of events, record and policy files."""
+    """Print the schemas of events, record and configuration."""
 
 
 @schema_app.command("json", epilog=examples("usageaudit schema json > usage-event.schema.json"))
@@ -59,6 +59,14 @@ def policy_files(
     from usageaudit.policy.fileschema import file_schema
 
     print_json(file_schema(file))
+
+
+@schema_app.command("alerts", epilog=examples("usageaudit schema alerts > alerts.schema.json"))
+def alerts_file() -> None:
+    """Print the JSON Schema (draft 7) of an alerts.yaml, with which editors complete and check it."""
+    from usageaudit.alerts.config import alerts_schema
+
+    print_json(alerts_schema())
 
 
 @schema_app.command("sql", epilog=examples("usageaudit schema sql"))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from ipaddress import IPv4Network, IPv6Network
 
+    from usageaudit.alerts.config.secrets import Secret
     from usageaudit.policy.language.diagnostics import Diagnostic
     from usageaudit.policy.yamltree import Node
 
@@ -153,22 +154,23 @@ class _File:
             if problem:
                 self._report.error(url.place, f"the url of acknowledge {problem}", "such as https://audit.example.org")
         if listen is not None:
-            found = _LISTEN.fullmatch(listen.text)
-            if found is None or int(found["port"]) > 65_535:
+            place = _LISTEN.fullmatch(listen.text)
+            if place is None or int(place["port"]) > 65_535:
                 self._report.error(listen.place, "listen is HOST:PORT", f"such as {LISTEN}")
-        secret = self._reading.secret(
-            fields.node_of("secret", required=True), "secret", "acknowledge", check=_problem_of_signing
-        )
-        former = [
-            self._reading.secret(node, "a former secret", "acknowledge", check=_problem_of_signing)
-            for node in fields.items("former")[:MAX_FORMER]
-        ]
-        token = self._reading.secret(fields.node_of("token"), "token", "acknowledge", check=_problem_of_signing)
+        secret = self._signing(fields.node_of("secret", required=True), "secret")
+        nodes = fields.items("former")
+        if len(nodes) > MAX_FORMER:
+            self._report.error(nodes[MAX_FORMER].place, f"former has more than {MAX_FORMER} entries", "drop the oldest")
+        former = [self._signing(one, "a former secret") for one in nodes[:MAX_FORMER]]
+        token = self._signing(fields.node_of("token"), "token")
         if url is None or secret is None:
             return None
         kept = tuple(one for one in former if one is not None)
         where = listen.text if listen is not None else LISTEN
         return Acknowledging(url.text.rstrip("/"), secret, where, kept, token)
+
+    def _signing(self, node: Node | None, what: str) -> Secret | None:
+        return self._reading.secret(node, what, "acknowledge", check=_problem_of_signing)
 
     def _network(self, node: Node | None) -> Network:
         if node is None:

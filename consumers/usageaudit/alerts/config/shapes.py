@@ -138,9 +138,9 @@ GATHER: Shape = {
 ACKNOWLEDGE: Shape = {
     "url": Key(TEXT, "Where people reach the port below: the beginning of every link.", required=True),
     "secret": Key(SECRET, "What links are signed with: 16 characters or more.", required=True),
+    "former": Key(list_of(SECRET), "Secrets that are going out of use: links that they signed hold, too."),
+    "token": Key(SECRET, "What programs show that acknowledge; none may where it is left out. 16 characters or more."),
     "listen": Key(TEXT, f"HOST:PORT that is listened at; {LISTEN} where it is left out."),
-    "former": Key(list_of(SECRET), "Secrets that are going out of use: links that they signed still hold."),
-    "token": Key(SECRET, "What programs show that acknowledge by the API; there is no API where it is left out."),
 }
 NETWORK: Shape = {
     "allow": Key(TEXTS, "Networks and hosts that may be reached although they are loopback, private or link-local."),
