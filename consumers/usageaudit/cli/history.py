@@ -177,7 +177,7 @@ def _opened(settings: Settings, *, dry_run: bool) -> Iterator[Store]:
 
 def check_known(policies: Iterable[str], bundles: Collection[Bundle]) -> None:
     """Raise ConfigurationError for a policy that no bundle has."""
-    known = [policy.id for bundle in bundles for policy in bundle.policies]
+    known = [policy.id for bundle in bundles for policy in bundle.all_policies]
     for policy_id in policies:
         if policy_id not in known:
             close = difflib.get_close_matches(policy_id, known, n=1)

@@ -16,9 +16,10 @@ from usageaudit.cli.text import printable
 from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from usageaudit.cli.explained import Explained
+    from usageaudit.history.windowtests import WindowOutcome
     from usageaudit.policy import Bundle
     from usageaudit.policy.testing import Outcome
 
@@ -70,13 +71,12 @@ def check(context: typer.Context, sources: SourcesArgument = None, format: Forma
         raise typer.Exit(BROKEN) from None
     for warning in warnings:
         say(warning.render())
-    tests = sum(len(policy.tests) for policy in bundle.policies)
+    policies = bundle.all_policies
+    tests = sum(len(policy.tests) + len(policy.window_tests) for policy in policies)
     if format is None and sys.stdout.isatty():
-        print_text(
-            f"{bundle.name}: {_counted(len(bundle.policies), 'policy')} with {_counted(tests, 'test')}, no errors"
-        )
+        print_text(f"{bundle.name}: {_counted(len(policies), 'policy')} with {_counted(tests, 'test')}, no errors")
         return
-    row = (bundle.name, bundle.hash, len(bundle.policies), tests, len(warnings))
+    row = (bundle.name, bundle.hash, len(policies), tests, len(warnings))
     print_rows(("bundle", "hash", "policies", "tests", "warnings"), [row], format)
 
 
@@ -100,18 +100,23 @@ def run(
     ] = None,
     format: FormatOption = None,  # noqa: A002
 ) -> None:
-    """Run the tests that policies bring along; the exit code is 1 where one fails."""
+    """Run the tests that policies bring along; the exit code is 1 where one fails.
+
+    Those of policies with a window run in the embedded engine, over a ledger of their own. --coverage is about the
+    conditions of policies that judge one event.
+    """
+    from usageaudit.history.windowtests import run_window_tests
     from usageaudit.policy import load_bundle
     from usageaudit.policy.testing import run_tests
 
     if fail_under is not None and not coverage:
         raise ConfigurationError("--fail-under is about coverage: add --coverage")
     bundle = load_bundle(_sources(context, sources))
-    outcomes = list(run_tests(bundle))
+    outcomes = [*run_tests(bundle), *run_window_tests(bundle)]
     failed = [outcome for outcome in outcomes if not outcome.passed]
     for outcome in failed:
         say(printable(_failure(outcome)))
-    untested = [policy.id for policy in bundle.policies if not policy.tests]
+    untested = [policy.id for policy in bundle.all_policies if not (policy.tests or policy.window_tests)]
     if untested:
         say(f"without a test: {', '.join(untested)}")
     if coverage:
@@ -136,17 +141,22 @@ def _print_coverage(bundle: Bundle, fail_under: float | None, format: Format | N
     return False
 
 
-def _failure(outcome: Outcome) -> str:
+def _failure(outcome: Outcome | WindowOutcome) -> str:
     test = outcome.test
     return f"{test.file}:{test.line}: {outcome.policy_id}: {test.name}: {outcome.problem}"
 
 
-def _print_tests(bundle: Bundle, outcomes: list[Outcome], failed: int, format: Format | None) -> None:  # noqa: A002
+def _print_tests(
+    bundle: Bundle,
+    outcomes: Sequence[Outcome | WindowOutcome],
+    failed: int,
+    format: Format | None,  # noqa: A002
+) -> None:
     if format is None and sys.stdout.isatty():
         passed = f"{_counted(len(outcomes) - failed, 'test')} passed"
         print_text(f"{bundle.name}: {passed}{f', {failed} failed' if failed else ''}")
         return
-    row = (bundle.name, bundle.hash, len(bundle.policies), len(outcomes), len(outcomes) - failed, failed)
+    row = (bundle.name, bundle.hash, len(bundle.all_policies), len(outcomes), len(outcomes) - failed, failed)
     print_rows(("bundle", "hash", "policies", "tests", "passed", "failed"), [row], format)
 
 

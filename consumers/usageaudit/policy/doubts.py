@@ -12,6 +12,7 @@ from usageaudit.policy.language import Call, Const, Field, Has, Named, Node, chi
 from usageaudit.policy.language.demands import Effort
 from usageaudit.policy.language.diagnostics import at
 from usageaudit.policy.language.possible import satisfiable
+from usageaudit.policy.windows.doubts import window_doubts, window_test_doubts
 from usageaudit.policy.yamltree import Mapping
 
 if TYPE_CHECKING:
@@ -55,9 +56,13 @@ class Doubts:
             self._without_registry(registered, nodes)
         # What an empty list keeps from happening, no test can show.
         empty = any(not self._lists.get(name, (True,)) for name in lists)
-        if own and policy.stage != "retired" and policy.window is None:
-            for message, hint in _tests(policy, all_can_be_shown=not empty):
-                self._report.warning(place, message, hint)
+        found: list[tuple[str, str]] = []
+        if policy.window is not None:
+            found += window_doubts(policy, policy.window, registered=bool(self._registry), effort=self._effort)
+        if own and policy.stage != "retired":
+            found += _tests(policy, all_can_be_shown=not empty) if policy.window is None else window_test_doubts(policy)
+        for message, hint in found:
+            self._report.warning(place, message, hint)
 
     def _without_registry(self, registered: list[Field], nodes: list[Node]) -> None:
         """Warn of a read of the registry in a bundle without one, unless the policy asks whether an entry is there."""
@@ -87,7 +92,7 @@ def _nodes(policy: Policy) -> Iterator[Node]:
 
 
 def _conditions(policy: Policy) -> tuple[Condition, ...]:
-    revisions = (revision.when for revision in policy.revisions)
+    revisions = (one for each in policy.revisions for one in (each.when, each.condition) if one is not None)
     exceptions = (exception.when for exception in policy.exceptions)
     window = policy.window.conditions if policy.window is not None else ()
     return (*revisions, *exceptions, *((policy.applies,) if policy.applies else ()), *window)

@@ -15,9 +15,11 @@ from usageaudit.policy.shapes import (
     OVERRIDE,
     POLICY,
     POLICY_ID,
+    TESTS_OF,
     list_of,
     map_of,
     object_of,
+    or_null,
 )
 
 _DIALECT = "http://json-schema.org/draft-07/schema#"
@@ -55,7 +57,7 @@ def schema_file(kind: str) -> str:
 
 def _bodies() -> dict[str, dict[str, Any]]:
     return {
-        "policy": {**object_of(POLICY), "oneOf": _ONE_WAY},
+        "policy": {**object_of(POLICY), "oneOf": _ONE_WAY, **_tests()},
         "tests": list_of(object_of(CASE)),
         "bundle": object_of(MANIFEST),
         "lists": LISTS,
@@ -73,6 +75,13 @@ _ONE_WAY = [
     },
 ]
 """A policy has one condition, or revisions with theirs."""
+
+
+def _tests() -> dict[str, Any]:
+    """Return what the tests of a policy are: single events, or streams of them where it has a window."""
+    windowed = {"required": ["window"], "properties": {"window": {"type": "object"}}}
+    of = {windowed: {"properties": {"tests": or_null(tests)}} for windowed, tests in TESTS_OF.items()}
+    return {"if": windowed, "then": of[True], "else": of[False]}
 
 
 def _event() -> dict[str, Any]:

@@ -106,6 +106,7 @@ def _conditions(policy: Policy) -> Iterator[Condition]:
     if policy.applies is not None:
         yield policy.applies
     yield from (revision.when for revision in policy.revisions)
+    yield from (revision.condition for revision in policy.revisions if revision.condition is not None)
     yield from (exception.when for exception in policy.exceptions)
     if policy.window is not None:
         yield from policy.window.conditions

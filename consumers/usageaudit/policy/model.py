@@ -103,11 +103,53 @@ class PolicyTest:
     registry: RegistryEntry | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class StreamEvent:
+    """An event of the stream of a test: its data as JSON, its time in microseconds, its source and its id."""
+
+    data: bytes = field(repr=False)
+    time: int
+    source: str
+    event_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedFinding:
+    """What a windowed policy must find: only what is stated is compared.
+
+    `group` are values of fields of group_by by name, `at` is the id of the event at whose time the window crosses,
+    `window_start` and `window_end` are its bounds in microseconds.
+    """
+
+    group: Mapping[str, str]
+    at: str | None
+    window_start: int | None
+    window_end: int | None
+    value: float | None
+    effect: Literal["violation", "notice"]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowTest:
+    """A stream of events with all that a windowed policy must find in it.
+
+    `registry` is what the registry says of some applications, in place of what the bundle's does.
+    """
+
+    name: str
+    events: tuple[StreamEvent, ...] = field(repr=False)
+    expect: tuple[ExpectedFinding, ...]
+    registry: Mapping[str, RegistryEntry]
+    file: str
+    line: int
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Policy:
     """One clause; `id` is `pack/clause`. `lets` are its named sub-conditions, `file` is where it stands.
 
-    One with a `window` is judged over many events, behind the stream; `when` says which of them count.
+    One with a `window` is judged over many events, behind the stream; `when` says which of them count, and its tests
+    are `window_tests`.
     """
 
     id: str
@@ -127,6 +169,7 @@ class Policy:
     tests: tuple[PolicyTest, ...] = field(repr=False)
     file: str
     window: Window | None = None
+    window_tests: tuple[WindowTest, ...] = field(default=(), repr=False)
 
     def revision_at(self, time: int) -> Revision | None:
         """Return the revision that judges events of a time, None where none was in force."""

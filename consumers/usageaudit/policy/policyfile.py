@@ -27,6 +27,7 @@ from usageaudit.policy.shapes import ALERT, BASIS, EXCEPTION, NAME, POLICY, REVI
 from usageaudit.policy.testcases import read_tests
 from usageaudit.policy.windows.model import MEASURED
 from usageaudit.policy.windows.reading import message_schema, read_window, value_schema
+from usageaudit.policy.windows.testcases import read_window_tests
 from usageaudit.policy.yamltree import Mapping, Scalar, Sequence
 from usageaudit.verdicts import SEVERITIES
 
@@ -60,11 +61,13 @@ class Context:
         lets: AnyMapping[str, Condition],
         later: Collection[str] = (),
         schema: Schema = SCHEMA,
+        *,
+        every: bool = False,
     ) -> Condition | None:
         """Return a condition, None where it is absent or has errors, which are reported.
 
         Those of `later` that are not in `lets` are sub-conditions that come too late to be named. `schema` is what it
-        may name: by default, the event.
+        may name: by default, the event. With `every` no doubt is raised of `true`: it means every event.
         """
         if node is None:
             return None
@@ -76,7 +79,8 @@ class Context:
             self.report.add(*(_of_let(one, lets, later) for one in found))
             return None
         self.report.spend(OPERANDS, condition.size + self._entries(condition), partial(getattr, node, "place"))
-        self.report.add(*condition.warnings)
+        if not (every and condition.source.text.strip() == "true"):
+            self.report.add(*condition.warnings)
         return condition
 
     def _entries(self, condition: Condition) -> int:
@@ -129,8 +133,11 @@ def read_policy(node: Node, pack: str, context: Context) -> Policy | None:
         file=node.place.file.name,
         window=window,
     )
+    tests = fields.items("tests")
     if fields.node_of("window") is None:
-        policy = replace(policy, tests=read_tests(fields.items("tests"), policy, report))
+        policy = replace(policy, tests=read_tests(tests, policy, report))
+    elif window is not None:
+        policy = replace(policy, window_tests=read_window_tests(tests, window, report))
     complete = policy_id and revisions and (applies is None) == (applies_node is None)
     return policy if complete and (window is None) == (fields.node_of("window") is None) else None
 
@@ -138,7 +145,6 @@ def read_policy(node: Node, pack: str, context: Context) -> Policy | None:
 _OF_ONE_EVENT = {
     "on_unknown": "what it leaves open is shown as coverage",
     "evidence": "its evidence are the events in the window",
-    "tests": "a test is one event",
 }
 """What a policy with a window does not have, and why."""
 
@@ -218,7 +224,7 @@ def _revisions(
     if short is not None:
         if nodes:
             report.error(short.place, "when beside revisions", "put the condition into a revision")
-        when = context.condition(short, lets)
+        when = context.condition(short, lets, every=window is not None)
         _check_measured(fields, window, common, report)
         return () if when is None else (Revision(1, None, None, when, common),)
     if not nodes and isinstance(empty := fields.node_of("revisions"), Sequence):
@@ -276,7 +282,7 @@ def _revision(
         context.report.error(
             node.place, "the revision ends before it begins", "it holds from `from` to just before `to`"
         )
-    when = context.condition(fields.scalar("when", required=True), lets)
+    when = context.condition(fields.scalar("when", required=True), lets, every=window is not None)
     own = _on_value(fields, context, window)
     if (written := fields.node_of("condition")) is not None and window is None:
         context.report.error(written.place, "condition without a window", "an event is judged by when")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from usageaudit.policy.model import ON_UNKNOWN, STAGES
 from usageaudit.policy.schema import SCHEMA
@@ -24,6 +24,8 @@ WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
 """Names of lists and of sub-conditions."""
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 _MOST = 2**31 - 1
+MAX_EVENTS = 10_000
+"""How many events the stream of a test may have."""
 
 Json = dict[str, Any]
 
@@ -162,6 +164,32 @@ TEST: Shape = {
     "exception": Key(TEXT, "The exception that must exempt the event."),
     **EVENT,
 }
+STREAM_EVENT: Shape = {
+    "time": Key(TIME, f"The time of the event. {_TIME_DOC}", required=True),
+    "event": EVENT["event"],
+    "source": EVENT["source"],
+    "id": Key(TEXT, "Its CloudEvents id; by default its number in the stream, from 1 on."),
+    "repeat": Key(
+        {"type": "integer", "minimum": 1, "maximum": MAX_EVENTS},
+        "How many such events there are; the second has the id and -2, and so on.",
+    ),
+    "every": Key({"type": "string", "pattern": "[0-9][dhms]$"}, "How far apart they are, such as 10s; by default 1s."),
+}
+EFFECTS: tuple[Literal["violation", "notice"], ...] = ("violation", "notice")
+FINDING: Shape = {
+    "group": Key(map_of({"type": ["string", "number", "boolean"]}), "Values of fields of group_by."),
+    "at": Key(TEXT, "The id of the event at whose time the window crosses."),
+    "window_start": Key(TIME, f"The beginning of the window. {_TIME_DOC}"),
+    "window_end": Key(TIME, f"The end of the window. {_TIME_DOC}"),
+    "value": Key({"type": "number"}, "What the window counts or adds up to when it crosses."),
+    "effect": Key(choice(EFFECTS), "violation, or notice where a heartbeat was missing; by default violation."),
+}
+WINDOW_TEST: Shape = {
+    "name": Key(TEXT, "What the test shows.", required=True),
+    "events": Key(list_of(object_of(STREAM_EVENT)), "The events, of which those at the same time tie.", required=True),
+    "expect": Key(list_of(object_of(FINDING)), "All that is found in them; [] is nothing.", required=True),
+    "registry": Key(map_of(object_of(APPLICATION)), "What the registry says of applications, beside the bundle's."),
+}
 _CHANGEABLE: Shape = {
     "severity": Key(choice(SEVERITIES), "How severe a violation is."),
     "stage": Key(choice(STAGES), "draft and retired are not judged; shadow is, and never alerts."),
@@ -191,8 +219,10 @@ POLICY: Shape = {
     "evidence": Key(PATHS, "The fields of the event that are kept with a violation."),
     "exceptions": _CHANGEABLE["exceptions"],
     "alert": _CHANGEABLE["alert"],
-    "tests": Key(list_of(object_of(TEST)), "Events with the verdicts that the policy must give."),
+    "tests": Key({"type": "array"}, "Events with the verdicts that the policy must give, or with what it must find."),
 }
+TESTS_OF = {False: list_of(object_of(TEST)), True: list_of(object_of(WINDOW_TEST))}
+"""The tests of a policy without and with a window."""
 OVERRIDE: Shape = {name: _CHANGEABLE[name] for name in ("stage", "severity", "exceptions", "alert")}
 MANIFEST: Shape = {
     "name": Key(

@@ -49,7 +49,7 @@ def _read_test(node: Node, policy: Policy, report: Report) -> PolicyTest | None:
     missing = _missing(fields.node_of("missing"), report)
     exception = fields.text("exception") or None
     time = fields.time("time")
-    data = _event(fields, report)
+    data = read_event(fields, report)
     if data is None:
         return None
     return PolicyTest(
@@ -93,7 +93,7 @@ def _missing(node: Node | None, report: Report) -> tuple[str, ...] | None:
     return tuple(sorted(name.text for name in names))
 
 
-def _event(fields: Fields, report: Report) -> bytes | None:
+def read_event(fields: Fields, report: Report) -> bytes | None:
     """Return the JSON of a test's event, None where it is no valid one, which is reported."""
     node = fields.node_of("event", required=True)
     if not isinstance(node, Mapping):
@@ -154,7 +154,7 @@ def read_cases(node: Node, policies: dict[str, Policy], report: Report) -> dict[
 
 def _case(fields: Fields, node: Node, report: Report) -> PolicyTest | None:
     name = fields.text("name", required=True)
-    data = _event(fields, report)
+    data = read_event(fields, report)
     if data is None:
         return None
     return PolicyTest(

@@ -16,6 +16,8 @@ WindowKind = Literal["event_count", "value_count", "value_sum", "temporal_ordere
 KINDS: tuple[WindowKind, ...] = get_args(WindowKind)
 MEASURED: frozenset[WindowKind] = frozenset(("event_count", "value_count", "value_sum"))
 """The kinds that have a value, and a condition on it."""
+LATENESS = 10_000_000
+"""How long events of a time are waited for by default, in microseconds."""
 Unit = Literal["day", "month"]
 UNITS: tuple[Unit, ...] = get_args(Unit)
 

@@ -183,7 +183,7 @@ class _Reading:
         if node is None:
             return None
         fields = Fields(node, "a heartbeat", HEARTBEAT, self._report)
-        when = self._context.condition(fields.scalar("when", required=True), self._lets)
+        when = self._context.condition(fields.scalar("when", required=True), self._lets, every=True)
         every = fields.duration("every", required=True)
         if every and every < MIN_OVER:
             self._error(fields.node_of("every"), "every is at least one second")
