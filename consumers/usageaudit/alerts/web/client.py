@@ -145,6 +145,8 @@ def _place(url: str, name: str, network: Network) -> _Place:
     except (httpx2.InvalidURL, ValueError):
         raise DeliveryFailed(f"{name}: the url is none; write https://host/path", again=False) from None
     host = parsed.raw_host.decode("ascii").lower()
+    if parsed.port is not None and not 0 < parsed.port < 65_536:
+        raise DeliveryFailed(f"{name}: the url has a port that is none", again=False)
     if not host or parsed.scheme not in ("https", "http"):
         raise DeliveryFailed(f"{named}: the url is not one of https; write https://host/path", again=False)
     if parsed.userinfo:

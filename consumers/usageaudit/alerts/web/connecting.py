@@ -121,12 +121,12 @@ class _Stream(httpcore2.NetworkStream):
         try:
             self._connection.settimeout(self._deadline.left())
             self._connection = ssl_context.wrap_socket(self._connection, server_hostname=server_hostname)
-        except ValueError:
-            self._connection.close()
-            raise OSError(errno.EINVAL, "the host is no name for TLS") from None
         except OSError:
             self._connection.close()
             raise
+        except ValueError:
+            self._connection.close()
+            raise OSError(errno.EINVAL, "the host is no name for TLS") from None
         return self
 
     def get_extra_info(self, info: str) -> Any:
