@@ -61,9 +61,13 @@ def payload(notification: Notification, now: float) -> dict[str, Any]:
     occurred = notification.alert.first_time if notification.occasion == "opened" else ""
     return {
         "type": f"{TYPE}.{notification.occasion}",
-        "timestamp": occurred or datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds"),
+        "timestamp": occurred or _text_of(now),
         "data": _data(notification.alert),
     }
+
+
+def _text_of(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _data(alert: Alert) -> dict[str, Any]:
