@@ -2,7 +2,8 @@
 -- Run it in usageaudit's database, which has to be there, and again after an upgrade that brings new views or tables:
 --
 --     clickhouse-client --user admin --database usageaudit --queries-file users.sql \
---         --param_migrate=HASH --param_ingest=HASH --param_read=HASH --param_review=HASH --param_operate=HASH
+--         --param_migrate=HASH --param_ingest=HASH --param_schedule=HASH --param_read=HASH --param_review=HASH \
+--         --param_operate=HASH
 --
 -- HASH is the SHA-256 of a password in hex; apply.sh makes them of files with passwords.
 
@@ -22,6 +23,8 @@ REVOKE ALTER UPDATE, ALTER DELETE ON * FROM usageaudit_migrate;
 REVOKE SELECT ON rejected_payloads FROM usageaudit_migrate;
 GRANT DROP TABLE ON _tmp_replace_* TO usageaudit_migrate;
 GRANT INSERT ON schema_migrations TO usageaudit_migrate;
+GRANT INSERT ON alert_deliveries TO usageaudit_migrate;
+GRANT INSERT ON alerts TO usageaudit_migrate;
 GRANT INSERT ON bundles TO usageaudit_migrate;
 GRANT INSERT ON declaration_coverage TO usageaudit_migrate;
 GRANT INSERT ON findings TO usageaudit_migrate;
@@ -60,6 +63,25 @@ GRANT SELECT ON system.processes TO usageaudit_ingest;
 -- A batch is read from the table function input(), and looked up by a table that is sent along.
 GRANT CREATE TEMPORARY TABLE ON *.* TO usageaudit_ingest;
 
+-- `usageaudit schedule`: reads what events say, as its policies do, but not their bytes, and appends findings.
+CREATE USER IF NOT EXISTS usageaudit_schedule IDENTIFIED WITH sha256_hash BY {schedule:String};
+ALTER USER usageaudit_schedule IDENTIFIED WITH sha256_hash BY {schedule:String};
+GRANT SELECT ON ledger TO usageaudit_schedule;
+REVOKE SELECT(raw) ON ledger FROM usageaudit_schedule;
+GRANT SELECT ON fence TO usageaudit_schedule;
+GRANT SELECT ON schema_migrations TO usageaudit_schedule;
+GRANT SELECT ON bundles_log TO usageaudit_schedule;
+GRANT SELECT(bundle) ON policy_approvals_log TO usageaudit_schedule;
+GRANT SELECT ON findings_log TO usageaudit_schedule;
+GRANT SELECT, INSERT ON window_events TO usageaudit_schedule;
+GRANT SELECT, INSERT ON window_progress TO usageaudit_schedule;
+GRANT SELECT, INSERT ON leases TO usageaudit_schedule;
+GRANT INSERT ON fence TO usageaudit_schedule;
+GRANT INSERT ON bundles_log TO usageaudit_schedule;
+GRANT INSERT ON policy_approvals_log TO usageaudit_schedule;
+GRANT INSERT ON findings_log TO usageaudit_schedule;
+GRANT SELECT ON system.processes TO usageaudit_schedule;
+
 -- Analysts and Grafana: the views, without the bytes of events and of policies, within limits, of which 0 would be none.
 -- The setting `readonly` would keep `usageaudit query` from setting its own limits; there is nothing to write anyway.
 CREATE SETTINGS PROFILE IF NOT EXISTS usageaudit_read;
@@ -70,6 +92,8 @@ ALTER SETTINGS PROFILE usageaudit_read SETTINGS
     max_concurrent_queries_for_user = 20 CONST, max_threads = 4 MIN 1 MAX 8;
 CREATE USER IF NOT EXISTS usageaudit_read IDENTIFIED WITH sha256_hash BY {read:String};
 ALTER USER usageaudit_read IDENTIFIED WITH sha256_hash BY {read:String} SETTINGS PROFILE usageaudit_read;
+GRANT SELECT ON alert_deliveries TO usageaudit_read;
+GRANT SELECT ON alerts TO usageaudit_read;
 GRANT SELECT ON bundles TO usageaudit_read;
 GRANT SELECT ON declaration_coverage TO usageaudit_read;
 GRANT SELECT ON findings TO usageaudit_read;

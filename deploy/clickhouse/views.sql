@@ -2,6 +2,8 @@
 -- that may read a view needs nothing of the tables below it. Run it in usageaudit's database after every `migrate`; until
 -- then readers are refused what a new view shows.
 
+ALTER TABLE alert_deliveries MODIFY SQL SECURITY DEFINER DEFINER = usageaudit_views;
+ALTER TABLE alerts MODIFY SQL SECURITY DEFINER DEFINER = usageaudit_views;
 ALTER TABLE bundles MODIFY SQL SECURITY DEFINER DEFINER = usageaudit_views;
 ALTER TABLE declaration_coverage MODIFY SQL SECURITY DEFINER DEFINER = usageaudit_views;
 ALTER TABLE findings MODIFY SQL SECURITY DEFINER DEFINER = usageaudit_views;

@@ -62,9 +62,9 @@ def test_ports_are_on_loopback(service: dict[str, Any]) -> None:
 
 
 def test_everything_that_runs_on_has_a_health_check() -> None:
-    """A service that stays is checked; the consumer by its image, the others here; those that end are not restarted."""
+    """A service that stays is checked; consumer and scheduler by their image, the others here; those that end are not restarted."""
     checked = {name for name, service in SERVICES.items() if service.get("healthcheck", {}).get("test")}
-    assert checked | ONCE | {"consumer"} == set(SERVICES)
+    assert checked | ONCE | {"consumer", "scheduler"} == set(SERVICES)
     assert {SERVICES[name]["restart"] for name in ONCE} <= {"on-failure", "no"}
 
 
@@ -116,7 +116,7 @@ def test_scripts_get_the_secrets_that_they_read() -> None:
     assert {f"kafka_{login}" for login in ("publisher", "consumer", "operator")} <= set(
         SERVICES["kafka-init"]["secrets"]
     )
-    logins = ("migrate", "ingest", "read", "review", "operate")
+    logins = ("migrate", "ingest", "schedule", "read", "review", "operate")
     assert {f"clickhouse_{login}" for login in logins} <= set(SERVICES["clickhouse-users"]["secrets"])
 
 

@@ -340,10 +340,10 @@ def test_indeterminates_unfold_the_verdicts_of_the_events(store: Store, events: 
 
 
 def test_what_is_appended_twice_is_read_once(store: Store) -> None:
-    """A finding and a bundle that were appended twice are one row, the first."""
+    """A finding that was appended twice is one row, the last, which says what it is now; of a bundle it is the first."""
     assert plain(store.query("SELECT finding_id, created FROM findings ORDER BY finding_id")) == [
         (NOTICE["finding_id"], NOTICE["created"]),
-        (FINDING["finding_id"], FINDING["created"]),
+        (AGAIN["finding_id"], AGAIN["created"]),
     ]
     loads = [
         {"hash": "b1", "name": "pack", "loaded_by": "ann", "loaded_at": "2026-03-02 08:00:00"},

@@ -63,6 +63,12 @@ COMMANDS: dict[str, Entry] = {
         "Run the consumer: judge and record what is on the stream.",
         ("usageaudit consume", "usageaudit consume --until-caught-up"),
     ),
+    "schedule": Entry(
+        "usageaudit.cli.service",
+        "schedule",
+        "Run the windowed policies over what is recorded.",
+        ("usageaudit schedule",),
+    ),
     "query": Entry(
         "usageaudit.cli.query",
         "query",
@@ -78,6 +84,9 @@ COMMANDS: dict[str, Entry] = {
         "usageaudit.cli.report", "report_app", "Report on the record: whom a change of the policies affects."
     ),
     "rejects": Entry("usageaudit.cli.rejects", "rejects_app", "Look at records that could not be decoded."),
+    "alerts": Entry(
+        "usageaudit.cli.alerts", "alerts_app", "Tell people of violations and findings, and see what was sent."
+    ),
     "verify": Entry(
         "usageaudit.cli.verify",
         "verify",
@@ -104,7 +113,7 @@ COMMANDS: dict[str, Entry] = {
         ("usageaudit migrate", "usageaudit migrate --check"),
     ),
     "config": Entry("usageaudit.cli.config", "config_app", "Show the settings in force."),
-    "schema": Entry("usageaudit.cli.schema", "schema_app", "Print the schemas of events, record and policy files."),
+    "schema": Entry("usageaudit.cli.schema", "schema_app", "Print the schemas of events, record and configuration."),
 }
 
 

@@ -1,8 +1,8 @@
-"""`usageaudit up` and `usageaudit consume`: the consumer as a service."""
+"""`usageaudit up`, `usageaudit consume` and `usageaudit schedule`: the services."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +16,7 @@ from usageaudit.cli.settings import settings_of
 from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from usageaudit.cli.settings import Settings
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from usageaudit.pipeline.activity import Counts
     from usageaudit.pipeline.policies import Policies
     from usageaudit.pipeline.service import ConsumerConfig
+    from usageaudit.policy import Bundle
+    from usageaudit.scheduler.service import SchedulerState
     from usageaudit.stores.port import Store
 
 
@@ -38,7 +41,7 @@ def up(
         raise ConfigurationError(
             "`usageaudit up` runs on embedded data, and the store is a server: run `usageaudit consume` instead"
         )
-    _serve(settings, until_caught_up=False)
+    _serve(settings, until_caught_up=False, everything=True)
 
 
 def consume(
@@ -63,7 +66,7 @@ def consume(
         print_rows(("consumed", "accepted", "duplicates", "rejected"), [row], format)
 
 
-def _serve(settings: Settings, *, until_caught_up: bool) -> Counts:
+def _serve(settings: Settings, *, until_caught_up: bool, everything: bool = False) -> Counts:
     import structlog
 
     from usageaudit.cli.access import hold, limits_of
@@ -95,12 +98,76 @@ def _serve(settings: Settings, *, until_caught_up: bool) -> Counts:
         if isinstance(address, EmbeddedAddress):
             stack.enter_context(QueryServer(address.directory, store, limits_of(settings)))
         operated.started(policies, stack.enter_context(_watch(settings, store)))
+        if everything:
+            operated.scheduling(stack.enter_context(_scheduling(store, policies, stop)))
         structlog.get_logger("usageaudit").info(
             "recording", stream=masked(settings.stream), store=masked(settings.store), bundle=policies.bundle_hash
         )
         return run_consumer(
             _consumer_config(settings, until_caught_up=until_caught_up), store, policies, stop, activity
         )
+
+
+def schedule(context: typer.Context, store: StoreOption = None, policies: PoliciesOption = None) -> None:
+    """Run the windowed policies over what is recorded.
+
+    It goes beside the consumers, in a process of its own. Of several schedulers of a store one leads, and another takes over where it ends. `usageaudit up` has one in it.
+    SIGTERM and Ctrl-C end it cleanly, SIGHUP reads the policies again.
+    """
+    import structlog
+
+    from usageaudit.cli.access import hold
+    from usageaudit.cli.logs import configure_logging
+    from usageaudit.operating.health import Health
+    from usageaudit.operating.service import Operated
+    from usageaudit.pipeline.activity import Activity
+    from usageaudit.pipeline.policies import Policies
+    from usageaudit.pipeline.service import stopping_on_signals
+    from usageaudit.scheduler.running import run_scheduler
+    from usageaudit.scheduler.service import SchedulerState
+    from usageaudit.stores.ledger import Ledger
+    from usageaudit.stores.migrate import migrate
+
+    settings = settings_of(context, store=store, policies=policies)
+    configure_logging(settings.log_level, settings.log_format)
+    stop, reload, state = Event(), _Reload(), SchedulerState()
+    activity = Activity(connected=True)  # it has no stream that could be away
+    operated = Operated(Health(activity, stop, settings.hung_seconds))
+    with ExitStack() as stack:
+        stack.enter_context(stopping_on_signals(stop, reload.request))
+        operated.listen(settings.http, chosen="http" in settings.model_fields_set)
+        stack.callback(operated.close)
+        reload.policies = loaded = Policies(settings.policies)
+        opened = hold(settings.store)
+        stack.callback(opened.close)
+        migrate(opened)
+        ledger = Ledger(opened)
+        operated.started(loaded, stack.enter_context(_watch(settings, opened)))
+        operated.scheduling(state)
+        structlog.get_logger("usageaudit").info(
+            "scheduling", store=masked(settings.store), bundle=loaded.bundle_hash, rules=len(loaded.bundle.windowed)
+        )
+
+        def current() -> Bundle:
+            activity.live()
+            return loaded.current(ledger).bundle
+
+        run_scheduler(opened, current, stop, state)
+
+
+@contextmanager
+def _scheduling(store: Store, policies: Policies, stop: Event) -> Iterator[SchedulerState]:
+    """Run the windowed policies in force beside the consumer, in one of all the services of a store at a time."""
+    from usageaudit.operating.beside import beside
+    from usageaudit.scheduler.running import run_scheduler
+    from usageaudit.scheduler.service import SchedulerState
+
+    state, own = SchedulerState(), store.another()
+    try:
+        with beside("scheduler", lambda over: run_scheduler(own, lambda: policies.bundle, over, state), stop):
+            yield state
+    finally:
+        own.close()
 
 
 @dataclass(slots=True)

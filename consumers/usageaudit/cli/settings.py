@@ -97,6 +97,10 @@ class Settings(BaseSettings):
         ("azure-openai-code-of-conduct",),
         description="policies that judge: names of shipped packs or folders, separated by commas",
     )
+    alerts: Path | None = Field(
+        None,
+        description="the alerts.yaml that says who is told of violations and findings; without it, nobody",
+    )
     batch_records: int = Field(50_000, ge=1, le=1_000_000, description="most records in one batch")
     batch_bytes: ByteSize = Field(ByteSize(64 * 1024**2), ge=1, description="most bytes in one batch")
     batch_seconds: float = Field(0.2, gt=0, le=60, description="longest wait for a batch to fill up")

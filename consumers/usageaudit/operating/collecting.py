@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from usageaudit.operating.watching import Watch
     from usageaudit.pipeline.activity import Distribution, Position
     from usageaudit.pipeline.policies import Policies
-    from usageaudit.scheduler import SchedulerState
+    from usageaudit.scheduler.service import SchedulerState
 
     Values = Iterable[tuple[tuple[str, ...], float]]
     """Values with those of their labels."""

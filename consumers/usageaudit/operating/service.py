@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from usageaudit.operating.health import Health
     from usageaudit.operating.watching import Watch
     from usageaudit.pipeline.policies import Policies
-    from usageaudit.scheduler import SchedulerState
+    from usageaudit.scheduler.service import SchedulerState
 
 # Its parameters have no types.
 _as_openmetrics: Callable[[CollectorRegistry], bytes] = openmetrics.generate_latest

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import structlog
 
 from usageaudit.errors import BundleError
-from usageaudit.pipeline.expired import expiry_findings
+from usageaudit.pipeline.expired import EXPIRING, KIND, expiry_findings
 from usageaudit.policy import compile_judge, load_bundle
 from usageaudit.policy.approvals import check_approvals, recorded
 
@@ -37,7 +37,8 @@ class InForce:
 class Policies:
     """The policy sources of a consumer and the bundle made of them. Raises BundleError where they can't be loaded.
 
-    `reloads` counts how often they were read again, with which result, and `reported` the findings that were written.
+    `reloads` counts how often they were read again, with which result, and `reported` the findings that were written
+    of exceptions that have expired, `announced` of those that soon will.
     """
 
     sources: Sequence[str]
@@ -47,6 +48,7 @@ class Policies:
     _kept: str = ""
     reloads: dict[Literal["loaded", "failed"], int] = field(default_factory=lambda: {"loaded": 0, "failed": 0})
     reported: int = 0
+    announced: int = 0
     _expirations: tuple[dt.datetime, ...] = ()
     # A plain flag: the lock of an Event is not to be taken by a signal handler that interrupts its owner.
     _reload: bool = False
@@ -66,9 +68,14 @@ class Policies:
         return self._in_force
 
     @property
+    def bundle(self) -> Bundle:
+        """The bundle in force; other threads may ask for it."""
+        return self._in_force.bundle
+
+    @property
     def bundle_hash(self) -> str:
         """The hash of the bundle in force."""
-        return self._in_force.bundle.hash
+        return self.bundle.hash
 
     def expired(self, now: dt.datetime | None = None) -> int:
         """Return how many exceptions of the bundle in force have expired."""
@@ -76,15 +83,23 @@ class Policies:
         return sum(moment <= until for moment in self._expirations)
 
     def report_expired(self, ledger: Ledger, now: dt.datetime | None = None) -> None:
-        """Append the findings that exceptions in force have expired since this was last asked."""
+        """Append the findings that exceptions in force have expired, or soon will, since this was last asked."""
         self._read_again()
         until = now or dt.datetime.now(dt.UTC)
-        while self._expiries and self._expiries[-1].window_end <= until:
+        while self._expiries and self._expiries[-1].window_start <= until:
+            due = self._expiries[-1]
+            if due.kind == EXPIRING and due.window_end <= until:  # too late to be announced
+                self._expiries.pop()
+                continue
             self._keep(ledger)
-            ledger.add_finding(self._expiries[-1])
-            expired = self._expiries.pop()
-            self.reported += 1
-            log.warning("an exception has expired", bundle=expired.bundle, finding=expired.message)
+            ledger.add_finding(due)
+            self._expiries.pop()
+            if due.kind == EXPIRING:
+                self.announced += 1
+                log.warning("an exception expires soon", bundle=due.bundle, finding=due.message)
+            else:
+                self.reported += 1
+                log.warning("an exception has expired", bundle=due.bundle, finding=due.message)
 
     def _keep(self, ledger: Ledger) -> None:
         """Keep the bundle and its approvals in the store, once."""
@@ -97,7 +112,7 @@ class Policies:
     def _adopt(self, in_force: InForce) -> None:
         self._in_force = in_force
         self._expiries = expiry_findings(in_force.bundle)
-        self._expirations = tuple(finding.window_end for finding in self._expiries)
+        self._expirations = tuple(finding.window_end for finding in self._expiries if finding.kind == KIND)
 
     def _read_again(self) -> None:
         """Where it was asked for, take the new bundle whole, or stay with the one in force where it has an error."""
