@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from usageaudit.ledger.aggregates import AGGREGATE_VIEWS
+from usageaudit.ledger.alert_views import ALERT_VIEWS
 from usageaudit.ledger.columns import COLUMNS
 from usageaudit.ledger.projections import PROJECTIONS
 from usageaudit.ledger.views import ROW_VIEWS
@@ -220,6 +221,96 @@ LEASES = Table(
     ttl="toDateTime(until) + toIntervalDay(7)",
 )
 
+ALERT_DECISIONS = Table(
+    name="alert_decisions",
+    row="what the dispatcher of alerts decided about a violation, or about a row of a finding",
+    columns=(
+        Field("violation_id", "String", "id of the violation, or of the finding"),
+        Field("recorded", "DateTime64(3, 'UTC')", "when the violation was recorded, or this row of the finding"),
+        Field(
+            *("outcome", "LowCardinality(String)"),
+            "opened, gathered (to an alert that was open), unrouted (nobody is to be told), cleared or resolved (the"
+            " last finding of its alert was cleared), or unchanged (the finding said so before)",
+        ),
+        Field("alert_id", "String", "alert that it belongs to; empty where there is none"),
+        Field("gathering", "String", "digest of what the violations of an alert have in common"),
+        Field("kind", "LowCardinality(String)", "event, or the kind of the finding"),
+        Field("policy_id", "LowCardinality(String)", "policy, as pack/clause; empty where none is behind it"),
+        Field("policy_version", "UInt32", "its version"),
+        Field("severity", "LowCardinality(String)", "info, low, medium, high or critical"),
+        Field("group", "Map(String, String)", "values of the fields that alerts are gathered by", personal=True),
+        Field("event_source", "LowCardinality(String)", "CloudEvents source of the event; empty for a finding"),
+        Field("event_id", "String", "CloudEvents id of the event; empty for a finding"),
+        Field("event_time", "DateTime64(6, 'UTC')", "time of the event; of a finding the end of its window"),
+        Field("routes", "Array(LowCardinality(String))", "routes that it took"),
+        Field("targets", "Array(LowCardinality(String))", "targets that are told, once each"),
+        Field("epoch", "UInt64", "epoch of the dispatcher's lease"),
+        Field("decided_at", "DateTime64(3, 'UTC')", "when"),
+    ),
+    order_by="(recorded, violation_id)",
+    # Open alerts are looked for by what they gather, and what was gathered by its alert.
+    inner=(
+        "INDEX decided decided_at TYPE minmax GRANULARITY 1",
+        "PROJECTION by_gathering (SELECT gathering, outcome, recorded, alert_id ORDER BY gathering, outcome, recorded)",
+        "PROJECTION by_alert (SELECT alert_id, outcome, recorded, violation_id ORDER BY alert_id, outcome)",
+    ),
+)
+
+ALERT_DELIVERIES_LOG = Table(
+    name="alert_deliveries_log",
+    row="a change of the state of a delivery: each attempt, and what it came to",
+    columns=(
+        Field("delivery_id", "String", "32 hex digits, by which the receiver drops repeats"),
+        Field("alert_id", "String", "alert that is told of"),
+        Field("target", "LowCardinality(String)", "name of the target"),
+        Field("occasion", "LowCardinality(String)", "opened, escalated, resolved or test"),
+        Field("change", "UInt32", "how many changes there were before"),
+        Field(
+            *("state", "LowCardinality(String)"),
+            "waiting, postponed (until quiet hours end), retrying, delivered, or dead (given up)",
+        ),
+        Field("attempts", "UInt32", "how many attempts there were"),
+        Field("status", "UInt16", "status of HTTP of the last answer; 0 where there was none"),
+        Field("response", "String", "the beginning of the last answer, or what went wrong; secrets are masked"),
+        Field("next_try", "DateTime64(3, 'UTC')", "not before then; 1970 where nothing more is tried"),
+        Field("epoch", "UInt64", "epoch of the dispatcher's lease; 0 where a person wrote it"),
+        Field("at", "DateTime64(3, 'UTC')", "when"),
+    ),
+    order_by="(at, delivery_id, change)",
+)
+
+ALERT_ACKNOWLEDGEMENTS = Table(
+    name="alert_acknowledgements",
+    row="somebody acknowledging an alert; the first counts",
+    columns=(
+        Field("alert_id", "String", "alert that was acknowledged"),
+        Field("acknowledged_by", "String", "who did", personal=True),
+        Field("via", "LowCardinality(String)", "how: link, api or cli"),
+        Field("comment", "String", "what they said", personal=True),
+        Field("at", "DateTime64(3, 'UTC')", "when"),
+    ),
+    order_by="(alert_id, at)",
+)
+
+ALERT_PROGRESS = Table(
+    name="alert_progress",
+    row="how far the dispatcher of alerts has read",
+    columns=(
+        Field("epoch", "UInt64", "epoch of the dispatcher's lease"),
+        Field("step", "UInt64", "how many steps there were"),
+        Field("seen", "DateTime64(3, 'UTC')", "when the last row of the ledger that was read had been recorded"),
+        Field("found", "DateTime64(3, 'UTC')", "when the last finding that was read had been appended"),
+        Field(
+            "positions",
+            "Array(Tuple(stream String, topic String, partition UInt32, next UInt64))",
+            "the next offset of each partition",
+        ),
+        Field("written", "DateTime64(3, 'UTC')", "when"),
+    ),
+    engine="ReplacingMergeTree",
+    order_by="epoch",
+)
+
 POLICY_APPROVALS_LOG = Table(
     name="policy_approvals_log",
     row="an approval of a policy, in a bundle that was loaded",
@@ -254,9 +345,10 @@ SCHEMA_MIGRATIONS = Table(
 TABLES: tuple[Table, ...] = (
     *(SCHEMA_MIGRATIONS, LEDGER, FENCE, REJECTED_PAYLOADS, BUNDLES_LOG, FINDINGS_LOG),
     *(POLICY_APPROVALS_LOG, WINDOW_EVENTS, WINDOW_PROGRESS, LEASES),
+    *(ALERT_DECISIONS, ALERT_DELIVERIES_LOG, ALERT_ACKNOWLEDGEMENTS, ALERT_PROGRESS),
 )
 """Every table, in the order of creation."""
-VIEWS: tuple[View, ...] = (*ROW_VIEWS, *AGGREGATE_VIEWS)
+VIEWS: tuple[View, ...] = (*ROW_VIEWS, *AGGREGATE_VIEWS, *ALERT_VIEWS)
 """Every view, each after those it reads from."""
 
 

@@ -55,6 +55,8 @@ RELEASED = {
     "0003_approvals.sql": "5d892a718399cdde41eadd7ed2cbf292eddad1220cc17c2de9a0f16ca8df88f9",
     "0004_rejudged.sql": "145571768728c0fe81deeeb4861cf4342e80e597a28375e2b764684fc1ee11b3",
     "0005_headers.sql": "646cd4738c3062dcabf6cada46b98e7bbf5d5a66d7e682ab6771d4c307e8cf93",
+    "0006_windows.sql": "9d6736906b2995be1ca52d38445fbf45d79657b31177fad569b103aa73fb719b",
+    "0007_alerts.sql": "190487723c55b180145dba197da10ce7c0fa539925b94b8853de99bb1a6719f4",
 }
 
 

@@ -1,0 +1,59 @@
+"""Who acknowledged an alert, and whom else to tell of those that nobody has."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from usageaudit.alerts.dispatcher.deliveries import Delivery
+from usageaudit.alerts.model import delivery_id
+from usageaudit.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from usageaudit.alerts.config.settings import Route
+    from usageaudit.stores.port import Store
+
+LONGEST_COMMENT = 1000
+MOST = 500
+_THERE = "SELECT count() FROM alert_decisions WHERE alert_id = {alert:String} AND outcome = 'opened'"
+_ACKNOWLEDGE = """INSERT INTO alert_acknowledgements (alert_id, acknowledged_by, via, comment, at)
+SELECT {alert:String}, {by:String}, {via:String}, {comment:String}, now64(3, 'UTC')"""
+_BACK = "toIntervalDay(7)"
+_DUE = f"""SELECT alert_id FROM alert_decisions
+WHERE outcome = 'opened' AND has(routes, {{route:String}})
+    AND decided_at <= now64(3, 'UTC') - toIntervalMillisecond({{after:Int64}})
+    AND decided_at > now64(3, 'UTC') - toIntervalMillisecond({{after:Int64}}) - {_BACK}
+    AND alert_id NOT IN (SELECT alert_id FROM alert_acknowledgements)
+    AND alert_id NOT IN (SELECT alert_id FROM alert_decisions WHERE outcome = 'resolved'
+        AND decided_at > now64(3, 'UTC') - toIntervalMillisecond({{after:Int64}}) - {_BACK})
+    AND alert_id NOT IN (SELECT alert_id FROM alert_deliveries_log WHERE occasion = 'escalated'
+        AND target IN {{targets:Array(String)}}
+        AND at > now64(3, 'UTC') - toIntervalMillisecond({{after:Int64}}) - {_BACK})
+ORDER BY decided_at LIMIT {MOST}"""
+
+
+def acknowledge(store: Store, alert_id: str, by: str, via: str, comment: str = "") -> None:
+    """Record that somebody has seen an alert; doing it again adds a row and changes nothing.
+
+    Raises ConfigurationError where there is no such alert.
+    """
+    ((there,),) = store.execute(_THERE, {"alert": alert_id}).rows
+    if not there:
+        raise ConfigurationError(f"there is no alert {alert_id[:64]}: `usageaudit alerts list` shows what there is")
+    values = {"alert": alert_id, "by": by[:LONGEST_COMMENT], "via": via, "comment": comment[:LONGEST_COMMENT]}
+    store.execute(_ACKNOWLEDGE, values)
+
+
+def escalations(store: Store, routes: Sequence[Route]) -> list[Delivery]:
+    """Return the deliveries that are due because nobody acknowledged their alerts in time."""
+    found: dict[str, Delivery] = {}
+    for route in routes:
+        if route.escalate is None:
+            continue
+        after, targets = int(route.escalate.after * 1000), list(route.escalate.to)
+        for (alert,) in store.execute(_DUE, {"route": route.name, "after": after, "targets": targets}).rows:
+            for target in targets:
+                name = delivery_id(str(alert), target, "escalated")
+                found[name] = Delivery(name, str(alert), target, "escalated")
+    return list(found.values())
