@@ -11,10 +11,12 @@ from tests.unit.policy.bundles import write
 from tests.unit.policy.clauses import data_with, variations
 from tests.unit.policy.hygiene import NOBODY, ORGANISATION, VOCABULARY, clauses
 from usageaudit.policy import compile_judge, load_bundle
+from usageaudit.policy.diff import differences
 from usageaudit.policy.explain import PolicyExplainer
 from usageaudit.policy.folders import shipped_packs
 from usageaudit.policy.schema import Occurrence
 from usageaudit.policy.testing import run_tests
+from usageaudit.scheduler.rules import rules_of
 from usageaudit.verdicts import CLEAN
 
 if TYPE_CHECKING:
@@ -177,3 +179,29 @@ def test_a_pack_that_fails_its_own_tests_is_told_to_who_uses_it(tmp_path: Path) 
     files = {"bundle.yaml": "name: acme\nuses: [../base]\n", "lists.yaml": "names: [test]\n"}
     (outcome,) = run_tests(load_bundle([write(tmp_path / "acme", files)]))
     assert outcome.problem.startswith("expected violation, found ok")
+
+
+BUDGETS = {"monthly_input_tokens", "monthly_output_tokens", "monthly_cost", "failed_calls", "blocked_calls"}
+
+
+def test_the_numbers_of_budgets_and_bursts_are_the_users_own(tmp_path: Path) -> None:
+    """A bundle replaces each number by a list of its own, without a fork, and takes the policy out of shadow."""
+    lists = {name: [7_770 + place] for place, name in enumerate(sorted(BUDGETS))}
+    shipped = load_bundle(["hygiene"])
+    asking = [policy for policy in shipped.windowed if policy.stage == "shadow"]
+    write(tmp_path, {
+        "bundle.yaml": "name: acme\nuses: [hygiene]\n",
+        "lists.yaml": json.dumps(lists),
+        "overrides.yaml": json.dumps({policy.id: {"stage": "enforce"} for policy in asking}),
+    })  # fmt: skip
+    bundle = load_bundle([tmp_path])
+    assert bundle.warnings == ()
+    found = {rule.policy.id: rule.crossings("SELECT 1", 0, 1) for rule in rules_of(bundle, ["enforce"])}
+    assert len(asking) == len(BUDGETS)
+    for policy in asking:
+        assert sum(str(number) in found[policy.id] for (number,) in lists.values()) == 1
+    assert {policy.id for policy in bundle.windowed} - {policy.id for policy in asking} == {
+        "hygiene/first-use-of-application",
+        "hygiene/first-use-of-model",
+    }
+    assert [one.part for one in differences(shipped, bundle) if one.part.startswith("lists.")] != []

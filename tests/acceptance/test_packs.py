@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from tests.strategies import event_data, times
 from tests.unit.policy.bundles import data_of
 from tests.unit.policy.clauses import AFTER, BEFORE, DOMAIN, data_with, variations
+from usageaudit.history.windowtests import run_window_tests
 from usageaudit.policy import compile_judge, explain_event, load_bundle
 from usageaudit.policy.folders import shipped_packs
 from usageaudit.policy.testing import run_tests
@@ -48,9 +49,11 @@ def test_pack_is_without_errors_and_doubts_and_passes_its_tests(name: str) -> No
     bundle = load_bundle([name])
     assert bundle.warnings == ()
     assert [outcome for outcome in run_tests(bundle) if not outcome.passed] == []
-    for policy in bundle.policies:
-        assert policy.tests, policy.id
+    assert [outcome for outcome in run_window_tests(bundle) if not outcome.passed] == []
+    for policy in bundle.all_policies:
+        assert policy.tests or policy.window_tests, policy.id
         assert policy.description, policy.id
+    for policy in bundle.policies:
         assert policy.stage == "enforce"
 
 

@@ -112,7 +112,7 @@ def run(
     if fail_under is not None and not coverage:
         raise ConfigurationError("--fail-under is about coverage: add --coverage")
     bundle = load_bundle(_sources(context, sources))
-    outcomes = [*run_tests(bundle), *run_window_tests(bundle)]
+    outcomes: list[Outcome | WindowOutcome] = [*run_tests(bundle), *run_window_tests(bundle)]
     failed = [outcome for outcome in outcomes if not outcome.passed]
     for outcome in failed:
         say(printable(_failure(outcome)))

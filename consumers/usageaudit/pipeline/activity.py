@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     Stage = Literal["poll", "judge", "look_up", "insert", "acknowledge"]
     Reason = Literal["fenced", "outcome_unknown", "retention", "takeover_failed", "left"]
     Server = Literal["store", "stream"]
-    FindingKind = Literal["offset_gap", "exception_expired", "rejected_share", "dropped_events"]
+    FindingKind = Literal["offset_gap", "exception_expiring", "exception_expired", "rejected_share", "dropped_events"]
 
 STAGES: tuple[Stage, ...] = ("poll", "judge", "look_up", "insert", "acknowledge")
 REASONS: tuple[Reason, ...] = ("fenced", "outcome_unknown", "retention", "takeover_failed", "left")
 SERVERS: tuple[Server, ...] = ("store", "stream")
-FINDING_KINDS: tuple[FindingKind, ...] = ("offset_gap", "exception_expired", "rejected_share", "dropped_events")
+FINDING_KINDS: tuple[FindingKind, ...] = (
+    *("offset_gap", "exception_expiring", "exception_expired", "rejected_share", "dropped_events"),
+)
 RECORD_BOUNDS = (1, 10, 100, 1_000, 5_000, 10_000, 20_000, 50_000, 200_000)
 SECOND_BOUNDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 

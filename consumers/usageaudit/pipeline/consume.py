@@ -329,6 +329,7 @@ class Consumer:
         self.activity.rejected_share = self.rejections.share()
         self.activity.alarmed = self.rejections.alarmed()
         self.activity.findings["exception_expired"] = self.policies.reported
+        self.activity.findings["exception_expiring"] = self.policies.announced
 
     def _whereabouts(self, partition: Partition, tenure: Tenure) -> Whereabouts:
         batch = self._batch_of(partition)

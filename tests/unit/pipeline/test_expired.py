@@ -120,20 +120,30 @@ def test_each_exception_is_a_finding_of_its_own(store: Store, tmp_path: Path) ->
 
 
 def test_an_exception_expires_while_the_consumer_runs(store: Store, tmp_path: Path) -> None:
-    """One that expires after the start is reported when its time comes, and one that SIGHUP brings at once."""
+    """One is announced two weeks before, reported when its time comes, and one that SIGHUP brings at once."""
     then = dt.datetime(2090, 1, 1, tzinfo=dt.UTC)
     policies = Policies([str(_bundle(tmp_path, {**EXCEPTION, "expires": then.isoformat()}))])
     ledger = Ledger(store)
     policies.report_expired(ledger)
-    policies.report_expired(ledger, then - dt.timedelta(microseconds=1))
+    policies.report_expired(ledger, then - dt.timedelta(days=14, microseconds=1))
     assert _ids(store) == []
+    for _ in range(2):
+        policies.report_expired(ledger, then - dt.timedelta(days=14))
+    policies.report_expired(ledger, then - dt.timedelta(microseconds=1))
+    [(_, *announced, expiry)] = store.execute(FINDINGS).rows
+    assert announced[:2] == ["exception_expiring", "notice"]
+    assert announced[-1] == "expiring/EX-1"
+    assert expiry == then.timestamp()
+    [(message,)] = store.execute("SELECT message FROM findings").rows
+    assert "expires at 2090-01-01T00:00:00Z" in message
     policies.report_expired(ledger, then)
     policies.report_expired(ledger, then)
-    assert len(_ids(store)) == 1
+    assert len(_ids(store)) == 2
+    assert (policies.announced, policies.reported) == (1, 1)
     _bundle(tmp_path, EXCEPTION)
     policies.request_reload()
     policies.report_expired(ledger)
-    assert len(_ids(store)) == 2
+    assert len(_ids(store)) == 3
 
 
 class Away(Ledger):

@@ -47,7 +47,7 @@ def test_what_is_found_is_compared_with_what_is_expected() -> None:
         "group": {"application.name": "test"}, "at": "a-3", "window_start": "2024-05-01T08:59:58Z",
         "window_end": "2024-05-01T09:00:08Z", "value": 3, "effect": "violation",
     }  # fmt: skip
-    good = [
+    good: list[dict[str, Any]] = [
         {"events": three, "expect": [expected]},
         {"events": three, "expect": [{}]},
         {"events": three[:0], "expect": []},
