@@ -15,6 +15,7 @@ from kafka import KafkaProducer, errors
 from usageaudit.alerts.targets.port import Answer, DeliveryFailed
 from usageaudit.alerts.targets.text import evidence_text, fit, link
 from usageaudit.alerts.targets.webhook import TYPE
+from usageaudit.alerts.web.deadline import Deadline
 from usageaudit.cloudevents import CONTENT_TYPE, encode_structured
 from usageaudit.errors import ConfigurationError
 from usageaudit.events.times import parse_time, to_micros
@@ -115,16 +116,16 @@ class KafkaTarget:
 
     def deliver(self, notification: Notification) -> Answer:
         """Write the record and wait until all replicas in sync have it. Raises DeliveryFailed."""
-        record = render(notification, datetime.now(UTC))
+        record, deadline = render(notification, datetime.now(UTC)), Deadline(self._settings.seconds)
         try:
             address = self._connect()
             sent = self._producer.send(address.topic, value=record.value, key=record.key, headers=record.headers)
-            place = sent.get(timeout=self._settings.seconds)
+            place = sent.get(timeout=deadline.left())
         except ConfigurationError as error:
-            raise DeliveryFailed(str(error), again=True) from error
+            raise DeliveryFailed(f"{self._settings.name}: {error}", again=True) from error
         except (errors.KafkaError, ValueError, OSError) as error:
             self.close()
-            raise DeliveryFailed(f"{self._address}: {_text(error)}", again=not _is_refused(error)) from error
+            raise DeliveryFailed(self._said(error), again=not _is_refused(error)) from error
         return Answer(said=f"{place.topic}[{place.partition}] at {place.offset}")
 
     def close(self) -> None:
@@ -138,6 +139,11 @@ class KafkaTarget:
             producer._sender.force_close()  # noqa: SLF001
             producer._closed = True  # noqa: SLF001
 
+    def _said(self, error: Exception) -> str:
+        place = f"{self._settings.name}: {self._address}" if self._address else self._settings.name
+        topic = f" {self._address.topic}" if self._address else ""
+        return f"{place}: {_text(error)}; is the broker up, and is there a topic{topic} that this login may write?"
+
     def _connect(self) -> KafkaStreamAddress:
         if self._producer is not None and self._address is not None:
             return self._address
@@ -150,7 +156,7 @@ class KafkaTarget:
             try:
                 producer: Any = KafkaProducer(**SETTINGS, **bounds, **address.client_settings())
             except errors.KafkaTimeoutError as error:
-                message = unreachable(address, causes.lines, self._settings.seconds)
+                message = f"{self._settings.name}: {unreachable(address, causes.lines, self._settings.seconds)}"
                 raise DeliveryFailed(message, again=True) from error
         self._address, self._producer = address, producer
         return address

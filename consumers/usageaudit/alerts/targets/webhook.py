@@ -6,13 +6,13 @@ The id of a webhook is that of the delivery, so that every attempt has the same;
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import orjson
 
 from usageaudit.alerts.signing import key_of, signed_headers
 from usageaudit.alerts.targets.port import Answer, DeliveryFailed
+from usageaudit.alerts.targets.webhook_body import payload
 from usageaudit.alerts.web import Web
 from usageaudit.errors import ConfigurationError
 
@@ -20,10 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from usageaudit.alerts.config.settings import Network, WebhookSettings
-    from usageaudit.alerts.model import Alert, Notification
-
-TYPE = "io.usageaudit.alert"
-"""What the types of bodies begin with; the occasion follows."""
+    from usageaudit.alerts.model import Notification
 
 
 class WebhookTarget:
@@ -54,49 +51,3 @@ class WebhookTarget:
 
     def close(self) -> None:
         """Nothing is kept open."""
-
-
-def payload(notification: Notification, now: float) -> dict[str, Any]:
-    """Return the body of a webhook, as docs/webhooks.md says; `now` is in seconds since 1970."""
-    occurred = notification.alert.first_time if notification.occasion == "opened" else ""
-    return {
-        "type": f"{TYPE}.{notification.occasion}",
-        "timestamp": occurred or _text_of(now),
-        "data": _data(notification.alert),
-    }
-
-
-def _text_of(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def _data(alert: Alert) -> dict[str, Any]:
-    return {
-        "alert_id": alert.alert_id,
-        "status": alert.status,
-        "kind": alert.kind,
-        "policy_id": alert.policy_id,
-        "policy_version": alert.policy_version,
-        "severity": alert.severity,
-        "message": alert.message,
-        "violation_id": alert.violation_id,
-        "first_time": alert.first_time,
-        "group": dict(alert.group),
-        "count": alert.count,
-        "application": alert.application,
-        "team": alert.team,
-        "organization": alert.organization,
-        "model": alert.model,
-        "event_source": alert.event_source,
-        "event_id": alert.event_id,
-        "evidence": _evidence(alert.evidence),
-        "bundle": alert.bundle,
-        "acknowledge_url": alert.acknowledge_url,
-    }
-
-
-def _evidence(text: str) -> Any:
-    try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:  # what an older version wrote may be cut
-        return {}
