@@ -8,7 +8,8 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from kafka import KafkaConsumer, TopicPartition
+from kafka import KafkaConsumer
+from kafka.structs import TopicPartition
 
 from tests.leftovers import leftovers_collected
 from tests.unit.alerts.targets.alerts import SAMPLE, notification

@@ -6,6 +6,7 @@ Sources: CloudEvents 1.0.2, its JSON format and its Kafka protocol binding (stru
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -14,7 +15,7 @@ from kafka import KafkaProducer, errors
 
 from usageaudit.alerts.targets.port import Answer, DeliveryFailed
 from usageaudit.alerts.targets.text import evidence_text, fit, link
-from usageaudit.alerts.targets.webhook import TYPE
+from usageaudit.alerts.targets.webhook_body import TYPE
 from usageaudit.alerts.web.deadline import Deadline
 from usageaudit.cloudevents import CONTENT_TYPE, encode_structured
 from usageaudit.errors import ConfigurationError
@@ -56,7 +57,7 @@ def render(notification: Notification, now: datetime) -> Record:
         event_id=delivery,
         source=SOURCE,
         time=_time(notification, now),
-        data=orjson.dumps(_data(notification)),
+        data=orjson.dumps(_data(notification.alert)),
         event_type=f"{TYPE}.{notification.occasion}",
     )
     ids = [("ce_id", delivery.encode()), ("webhook-id", delivery.encode())]
@@ -73,8 +74,7 @@ def _time(notification: Notification, now: datetime) -> int:
         return to_micros(now)
 
 
-def _data(notification: Notification) -> dict[str, Any]:
-    alert = notification.alert
+def _data(alert: Alert) -> dict[str, Any]:
     texts = {
         name: fit(getattr(alert, name), MOST_TEXT, lines=True)
         for name in (
@@ -83,7 +83,6 @@ def _data(notification: Notification) -> dict[str, Any]:
         )
     }
     rest = {
-        "occasion": notification.occasion,
         "policy_version": alert.policy_version,
         "count": alert.count,
         "group": {fit(name, 256): fit(value, 1_024) for name, value in sorted(alert.group.items())[:100]},
@@ -93,17 +92,16 @@ def _data(notification: Notification) -> dict[str, Any]:
     return texts | rest
 
 
-def _evidence(alert: Alert) -> Any:
-    """Return the evidence as an object, or as text where it can't be read, is too large or too deep."""
+def _evidence(alert: Alert) -> dict[str, Any]:
+    """Return the evidence; what can't be read, is too large or too deep is text in a field `text`."""
     text = evidence_text(alert)
     if len(text) <= MOST_EVIDENCE:
-        try:
+        with suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
             found = orjson.loads(text or "{}")
             orjson.dumps(found)  # which bears less depth than reading does
-        except (orjson.JSONDecodeError, orjson.JSONEncodeError):
-            return fit(text, MOST_EVIDENCE)
-        return found
-    return fit(text, MOST_EVIDENCE)
+            if isinstance(found, dict):
+                return found
+    return {"text": fit(text, MOST_EVIDENCE)}
 
 
 class KafkaTarget:

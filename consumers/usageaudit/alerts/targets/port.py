@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -34,8 +35,10 @@ class DeliveryFailed(UsageAuditError):
 class Target(Protocol):
     """Somebody who is told of alerts. For one thread at a time."""
 
+    @abstractmethod
     def deliver(self, notification: Notification) -> Answer:
         """Tell it, within the seconds that its settings allow. Raises DeliveryFailed."""
 
+    @abstractmethod
     def close(self) -> None:
         """Let go of connections."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-import jsonschema
+from jsonschema import Draft202012Validator, ValidationError, validators
 
 # https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml, definitions postableAlerts and labelSet;
 # names of labels: LabelNameRE of https://github.com/prometheus/common/blob/main/model/labels.go
@@ -255,9 +255,9 @@ def _against(schema: dict[str, Any], body: bytes) -> list[str]:
 def _validator(schema: dict[str, Any]) -> Any:
     """Return a validator that counts UTF-16 code units, the strictest way in which any of them counts characters."""
 
-    def longest(_: Any, most: int, text: Any, __: Any) -> Iterator[jsonschema.ValidationError]:
+    def longest(_: Any, most: int, text: Any, __: Any) -> Iterator[ValidationError]:
         if isinstance(text, str) and (length := len(text.encode("utf-16-le")) // 2) > most:
-            yield jsonschema.ValidationError(f"{length} characters, more than {most}")
+            yield ValidationError(f"{length} characters, more than {most}")
 
-    extend: Any = jsonschema.validators.extend
-    return extend(jsonschema.Draft202012Validator, {"maxLength": longest})(schema)
+    extend: Any = validators.extend
+    return extend(Draft202012Validator, {"maxLength": longest})(schema)

@@ -13,10 +13,12 @@ import pytest
 from cloudevents.core.bindings.kafka import KafkaMessage, from_structured_event
 from cloudevents.core.formats.json import JSONFormat
 from hypothesis import given
+from jsonschema import Draft202012Validator
 
 from tests.unit.alerts.targets.alerts import SAMPLE, TEXT, any_notification, notification
 from usageaudit.alerts.targets import apprise, kafka
 from usageaudit.alerts.targets import email as mail
+from usageaudit.alerts.targets.webhook_body import webhook_schema
 from usageaudit.cloudevents import MAX_RECORD_BYTES
 
 if TYPE_CHECKING:
@@ -101,7 +103,7 @@ def test_a_template_gives_the_subject() -> None:
 
 @given(any_notification())
 def test_every_record_of_the_topic_is_a_cloudevent(one: Notification) -> None:
-    """Any alert gives a record that the CloudEvents SDK reads, whose id is the delivery's, within a broker's bounds."""
+    """Any alert gives a record that the CloudEvents SDK reads, with the delivery's id and data as a webhook's."""
     record = kafka.render(one, NOW)
     headers = dict(record.headers)
     read = from_structured_event(KafkaMessage(headers, record.key, record.value), JSONFormat())
@@ -109,13 +111,15 @@ def test_every_record_of_the_topic_is_a_cloudevent(one: Notification) -> None:
     assert headers["webhook-id"] == headers["ce_id"] == one.delivery_id.encode()
     assert record.key == one.alert.alert_id.encode()
     assert len(record.value) <= MAX_RECORD_BYTES
+    schema = webhook_schema()
+    assert [*Draft202012Validator(schema | schema["$defs"]["WebhookAlert"]).iter_errors(read.get_data())] == []
 
 
 def test_a_record_has_the_evidence_as_it_is() -> None:
-    """Evidence is an object in the record, and text where it is no JSON or too deep to be written."""
+    """Evidence is what it is in the record, and a text where it is no JSON or too deep to be written."""
     records = [kafka.render(notification(evidence=one), NOW) for one in (SAMPLE.evidence, "{", "[" * 300 + "]" * 300)]
     found = [json.loads(record.value)["data"]["evidence"] for record in records]
-    assert found == [{"data.purpose": "identification"}, "{", "[" * 300 + "]" * 300]
+    assert found == [{"data.purpose": "identification"}, {"text": "{"}, {"text": "[" * 300 + "]" * 300}]
 
 
 @given(one=any_notification(), text=TEXT)
