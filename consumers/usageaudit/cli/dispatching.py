@@ -1,0 +1,51 @@
+"""`usageaudit alerts run`: the dispatcher as a process of its own."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from threading import Event
+from typing import TYPE_CHECKING
+
+import structlog
+
+from usageaudit.alerts.service import AlertsService
+from usageaudit.cli.access import hold, limits_of
+from usageaudit.cli.logs import configure_logging
+from usageaudit.cli.masking import masked
+from usageaudit.cli.remote import QueryServer
+from usageaudit.pipeline.policies import Policies
+from usageaudit.pipeline.service import stopping_on_signals
+from usageaudit.stores.address import EmbeddedAddress, parse_store_url
+from usageaudit.stores.ledger import Ledger
+from usageaudit.stores.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from usageaudit.cli.settings import Settings
+
+
+def run_alone(settings: Settings, path: Path) -> None:
+    """Decide and deliver until SIGTERM or Ctrl-C; SIGHUP reads the file and the policies again."""
+    configure_logging(settings.log_level, settings.log_format)
+    stop = Event()
+    reloads: list[Callable[[], None]] = []
+    with ExitStack() as stack:
+        # First, since nothing but a handler lets SIGTERM end the first process of a container.
+        stack.enter_context(stopping_on_signals(stop, lambda: [one() for one in reloads] and None))
+        policies = Policies(settings.policies)
+        store = hold(settings.store)
+        stack.callback(store.close)
+        migrate(store)
+        address = parse_store_url(settings.store)
+        if isinstance(address, EmbeddedAddress):
+            stack.enter_context(QueryServer(address.directory, store, limits_of(settings)))
+        own = store.another()
+        stack.callback(own.close)
+        ledger = Ledger(own)
+        service = AlertsService(path, own, lambda: policies.current(ledger).bundle)
+        reloads += [policies.request_reload, service.request_reload]
+        log = structlog.get_logger("usageaudit.alerts")
+        log.info("dispatching", store=masked(settings.store), bundle=policies.bundle_hash)
+        service.run(stop)
