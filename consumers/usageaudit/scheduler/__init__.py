@@ -5,6 +5,7 @@ progress   how far each rule has read, kept in the store
 reading    what is new in the ledger, and up to which time it is complete
 stepping   one step of a rule: keep what counts, look at the windows that it falls into, record what they crossed
 recording  crossings as findings, each once
+cleaning   what no window needs any more is removed
 lease      one scheduler at a time
 service    one step of every rule
 running    step after step, until it is told to stop

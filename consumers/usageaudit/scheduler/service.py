@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import structlog
 
 from usageaudit.errors import Fenced, OutcomeUnknown, QueryError, StoreUnavailable
+from usageaudit.scheduler.cleaning import clean
 from usageaudit.scheduler.lease import Lease
 from usageaudit.scheduler.progress import Progress, former, read_progress, write_progress
 from usageaudit.scheduler.reading import MOST, Reader, Slice, ends
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 LEASE = "scheduler"
 LATENESS = 10_000_000
 """How long events of a time are waited for, in microseconds."""
+CLEAN_SECONDS = 3600.0
+"""How often rows that no window needs are removed."""
 _WRITTEN = ("window_progress", "window_events", "findings_log")
 log = structlog.get_logger("usageaudit.scheduler")
 
@@ -66,6 +69,7 @@ class Scheduler:
     _led: int = 0
     _progress: dict[str, Progress] = field(init=False, default_factory=dict)
     _refused: dict[str, str] = field(init=False, default_factory=dict)
+    _cleaned: float = field(init=False, default_factory=time.monotonic)
     _behind: list[int] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
@@ -104,7 +108,16 @@ class Scheduler:
         settle(self.store, "ledger")
         self._behind.clear()
         reader = Reader(self.store)
-        return sum(self._tried(rule, reader) for rule in self._rules)
+        written = sum(self._tried(rule, reader) for rule in self._rules)
+        if time.monotonic() - self._cleaned > CLEAN_SECONDS:
+            self.clean()
+        return written
+
+    def clean(self) -> int:
+        """Remove rows that no window needs any more, and return how many."""
+        self._cleaned = time.monotonic()
+        steady = {rule.id: (rule, self._progress[rule.id]) for rule in self._rules if rule.id in self._progress}
+        return clean(self.store, steady) if len(steady) == len(self._rules) else 0
 
     def _take_over(self) -> None:
         """End what the one before still has under way, and begin from what it had written."""

@@ -30,8 +30,10 @@ if TYPE_CHECKING:
 
 KEPT_LATE = 7 * 86_400_000_000
 """How long after its time, in microseconds, an event's windows are looked at by what was kept; later, in the ledger."""
-_MARGIN = 86_400_000_000
+MARGIN = 86_400_000_000
+"""By how much rows are kept for longer than they are read, in microseconds."""
 _HELD = "key, toUnixTimestamp64Micro(event_time) AS t, event_source AS source, event_id AS id, amount, text, role"
+_ANY_DAYS = " SETTINGS max_partitions_per_insert_block = 0"
 _KEEP = "INSERT INTO window_events (rule, key, event_time, event_source, event_id, amount, text, role)"
 
 
@@ -89,7 +91,7 @@ class Step:
         if not needed or self.slice.before.watermark < 0:
             return (self.slice.late,)
         # The windows of an event reach back by their own length.
-        kept = between(self.slice.watermark - KEPT_LATE + _MARGIN, self.slice.before.watermark)
+        kept = between(self.slice.watermark - KEPT_LATE + MARGIN, self.slice.before.watermark)
         return f"{self.slice.late} AND {kept}", f"{self.slice.late} AND NOT ({kept})"
 
     def _go_back(self, where: str, late: tuple[int, int], recorder: Recorder) -> int:
@@ -141,7 +143,7 @@ class Step:
                 f"FROM ({firsts}) AS n LEFT JOIN ({known}) AS k ON n.key = k.key WHERE k.first = 0 OR n.f.1 < k.first"
             )
         named = "key, fromUnixTimestamp64Micro(t, 'UTC'), source, id, amount, text, role"
-        self.store.execute(f"{_KEEP} SELECT {self._rule}, {named} FROM ({counted})")
+        self.store.execute(f"{_KEEP} SELECT {self._rule}, {named} FROM ({counted}){_ANY_DAYS}")
         settle(self.store, "window_events")
 
     @property

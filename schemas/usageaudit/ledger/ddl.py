@@ -183,6 +183,8 @@ WINDOW_EVENTS = Table(
     ),
     engine="ReplacingMergeTree",
     order_by="(rule, key, event_time, event_source, event_id)",
+    # A window is read by group and by time: within a group's rows of a week, those of the last minutes are few.
+    partition_by="toYYYYMMDD(event_time)",
 )
 
 WINDOW_PROGRESS = Table(

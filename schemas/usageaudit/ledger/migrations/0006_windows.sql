@@ -12,6 +12,7 @@ CREATE TABLE IF NOT EXISTS window_events
     `role` UInt32
 )
 ENGINE = ReplacingMergeTree
+PARTITION BY toYYYYMMDD(event_time)
 ORDER BY (rule, key, event_time, event_source, event_id);
 
 CREATE TABLE IF NOT EXISTS window_progress
