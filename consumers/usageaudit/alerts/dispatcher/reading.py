@@ -111,7 +111,8 @@ class Reader:
 
     def __init__(self, store: Store, bundle: Bundle, config: AlertsConfig, most: int) -> None:
         self._store, self._most = store, most
-        self.behind, self.behind_seconds = 0, 0.0
+        self.behind = 0
+        """How many records the last cheap look left to the next steps."""
         self._names, self._values = _gathered_by(bundle, config)
         self._registry = bundle.registry
 
@@ -126,7 +127,7 @@ class Reader:
             "SELECT stream, topic, partition, min(`offset`), max(`offset`), toUnixTimestamp64Milli(max(ingest_time)) "
             f"FROM ledger WHERE {after} AND ({beyond}) GROUP BY stream, topic, partition"
         ).rows
-        positions, seen = dict(reached.positions), reached.seen
+        positions, seen, behind = dict(reached.positions), reached.seen, 0
         most = max(self._most // max(len(rows), 1), 1)
         for stream, topic, number, first, last, latest in rows:
             place = (str(stream), str(topic), int(number))
@@ -134,7 +135,9 @@ class Reader:
             if int(first) != start:
                 return None
             positions[place] = min(int(last) + 1, start + most)
+            behind += int(last) + 1 - positions[place]
             seen = max(seen, int(latest))
+        self.behind = behind
         return News(f"{after} AND {_between(reached, positions)}", replace(reached, positions=positions, seen=seen))
 
     def thorough(self, reached: Reached) -> News:

@@ -45,7 +45,7 @@ LONGEST_PAUSE = 5.0
 
 @dataclass(frozen=True, slots=True)
 class DispatcherState:
-    """Numbers to publish: `backlog` are records not looked at and for how many seconds they have been there at least.
+    """Numbers to publish: `backlog` are the records of the ledger that wait to be looked at.
 
     `waiting` and `retrying` are the deliveries in memory, `more` says that the store has others; `dead` counts since
     the start; `oldest` is the age of the oldest unfinished delivery in seconds.
@@ -53,7 +53,6 @@ class DispatcherState:
 
     leading: bool = False
     backlog: int = 0
-    backlog_seconds: float = 0.0
     waiting: int = 0
     retrying: int = 0
     dead: int = 0
@@ -130,7 +129,6 @@ class Dispatcher:
         return DispatcherState(
             leading=self._lease.epoch != 0,
             backlog=self._reader.behind,
-            backlog_seconds=self._reader.behind_seconds,
             waiting=waiting,
             retrying=retrying,
             dead=self._delivering.dead,
