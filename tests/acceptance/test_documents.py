@@ -75,6 +75,10 @@ TRIED_BY = {
     ("docs/tour.md", "sh"): "tests/acceptance/test_tour.py",
     ("docs/tour.md", "yaml"): "tests/acceptance/test_tour.py",
     ("docs/upgrading.md", "sh"): "tests/evolution/test_documentation.py",
+    ("docs/webhooks.md", "json"): "tests/integration/alerts/test_web_page.py",
+    ("docs/webhooks.md", "python"): "tests/integration/alerts/test_web_page.py",
+    ("docs/webhooks.md", "sh"): "tests/integration/alerts/test_web_page.py",
+    ("docs/webhooks.md", "yaml"): "tests/integration/alerts/test_web_page.py",
 }
 """Which test tries the blocks of a document in a language."""
 

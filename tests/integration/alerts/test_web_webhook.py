@@ -25,7 +25,8 @@ from usageaudit.alerts.config.settings import Network, WebhookSettings
 from usageaudit.alerts.model import Alert, Notification
 from usageaudit.alerts.signing import new_secret
 from usageaudit.alerts.targets.port import DeliveryFailed
-from usageaudit.alerts.targets.webhook import WebhookTarget, payload
+from usageaudit.alerts.targets.webhook import WebhookTarget
+from usageaudit.alerts.targets.webhook_body import payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 TYPE = "io.usageaudit.alert"
 """What the types of bodies begin with; the occasion follows."""
-SCHEMA_ID = "https://usageaudit.io/schemas/webhook.schema.json"
+SCHEMA_ID = "urn:usageaudit:schema:webhook"
 
 
 class WebhookAlert(TypedDict):
