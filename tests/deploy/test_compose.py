@@ -62,7 +62,7 @@ def test_ports_are_on_loopback(service: dict[str, Any]) -> None:
 
 
 def test_everything_that_runs_on_has_a_health_check() -> None:
-    """A service that stays is checked; consumer and scheduler by their image, the others here; those that end are not restarted."""
+    """A service that stays is checked, ours by their image and the others here; those that end are not restarted."""
     checked = {name for name, service in SERVICES.items() if service.get("healthcheck", {}).get("test")}
     assert checked | ONCE | {"consumer", "scheduler"} == set(SERVICES)
     assert {SERVICES[name]["restart"] for name in ONCE} <= {"on-failure", "no"}

@@ -59,6 +59,7 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         insert(store, [BURST, GAP], "findings_log")
         taken = "'stream-1', 'usage-events', 0, 1, 'somebody', now64(3)"
         store.execute(f"INSERT INTO fence (stream, topic, partition, epoch, owner, taken_at) SELECT {taken}")
+        store.execute("INSERT INTO window_progress (rule, policy_id, policy_version, epoch) SELECT 'r', 'p/a', 1, 1")
         yield store
 
 

@@ -340,7 +340,7 @@ def test_indeterminates_unfold_the_verdicts_of_the_events(store: Store, events: 
 
 
 def test_what_is_appended_twice_is_read_once(store: Store) -> None:
-    """A finding that was appended twice is one row, the last, which says what it is now; of a bundle it is the first."""
+    """A finding that was appended twice is one row, the last, which says what it is now; a bundle the first."""
     assert plain(store.query("SELECT finding_id, created FROM findings ORDER BY finding_id")) == [
         (NOTICE["finding_id"], NOTICE["created"]),
         (AGAIN["finding_id"], AGAIN["created"]),

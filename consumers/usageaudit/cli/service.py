@@ -111,8 +111,8 @@ def _serve(settings: Settings, *, until_caught_up: bool, everything: bool = Fals
 def schedule(context: typer.Context, store: StoreOption = None, policies: PoliciesOption = None) -> None:
     """Run the windowed policies over what is recorded.
 
-    It goes beside the consumers, in a process of its own. Of several schedulers of a store one leads, and another takes over where it ends. `usageaudit up` has one in it.
-    SIGTERM and Ctrl-C end it cleanly, SIGHUP reads the policies again.
+    It goes beside the consumers, in a process of its own. Of several schedulers of a store one leads, and another takes
+    over where it ends. `usageaudit up` has one in it. SIGTERM and Ctrl-C end it cleanly, SIGHUP reads the policies again.
     """
     import structlog
 
