@@ -164,6 +164,25 @@ def test_the_login_is_by_the_secret(
     assert failed.value.again
 
 
+def test_a_password_that_cannot_be_sent_is_not_shown(
+    start: Callable[..., int], context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A password beyond ASCII is said to be one, without a piece of it, not even in what caused the error."""
+    port = start(tls_context=context, require_starttls=True, auth_required=True, authenticator=_check)
+    monkeypatch.setenv("MAIL_PASSWORD", "s\u00e9same")
+    with pytest.raises(DeliveryFailed, match="ASCII") as failed:
+        _target(port, "starttls", username="audit", password=Secret("env", "MAIL_PASSWORD")).deliver(notification())
+    assert (failed.value.again, failed.value.__cause__, failed.value.__suppress_context__) == (False, None, True)
+
+
+def test_a_host_that_can_be_none_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name that no host can have is not asked for again."""
+    monkeypatch.undo()
+    with pytest.raises(DeliveryFailed, match="no name of a host") as failed:
+        _target(25, host=f"{'x' * 64}.example.org").deliver(notification())
+    assert not failed.value.again
+
+
 def test_no_mail_goes_where_the_certificate_is_not_trusted(
     start: Callable[..., int], context: ssl.SSLContext, mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

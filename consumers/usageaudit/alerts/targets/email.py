@@ -151,7 +151,7 @@ class EmailTarget:
             if settings.security == "starttls":
                 session.starttls(context=context)
             if settings.username and password:
-                session.login(settings.username, password)
+                _log_in(session, settings, password)
             yield session
             with suppress(smtplib.SMTPException, OSError):  # the mail is taken: what the farewell meets is no matter
                 session.quit()
@@ -162,7 +162,10 @@ class EmailTarget:
     def _addresses(self, deadline: Deadline) -> Sequence[str]:
         """Return the server's addresses, once every one of them is known to be allowed. Raises OSError."""
         settings = self._settings
-        addresses = self._resolver.addresses(settings.host, deadline)
+        try:
+            addresses = self._resolver.addresses(settings.host, deadline)
+        except UnicodeError as error:  # a label that is empty or too long
+            raise DeliveryFailed(f"{settings.name}: {settings.host} is no name of a host", again=False) from error
         for address in addresses:
             if (said := refusal(address, settings.host, self._network)) is not None:
                 raise DeliveryFailed(
@@ -196,6 +199,14 @@ def _connect(session: smtplib.SMTP, addresses: Sequence[str], port: int) -> None
                 raise smtplib.SMTPConnectError(code, said)
             return
     raise failed
+
+
+def _log_in(session: smtplib.SMTP, settings: EmailSettings, password: str) -> None:
+    try:
+        session.login(settings.username, password)
+    except UnicodeError:  # whose text has a piece of what it could not encode
+        message = f"{settings.name}: username or password has characters beyond ASCII, which can't be sent to log in"
+        raise DeliveryFailed(message, again=False) from None
 
 
 def _hang_up(session: smtplib.SMTP) -> None:
