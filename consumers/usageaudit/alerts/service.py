@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Event
@@ -16,6 +16,7 @@ from usageaudit.alerts.dispatcher import Dispatcher, acknowledge, run_dispatcher
 from usageaudit.alerts.targets.opening import open_target
 from usageaudit.errors import ConfigurationError
 from usageaudit.operating.beside import beside
+from usageaudit.scheduler.lease import SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from usageaudit.policy.model import Bundle
     from usageaudit.stores.port import Store
 
+ALONE_SECONDS = 3.0
+"""The lease where the store lets in no other process: one that was killed is not waited for any longer."""
 log = structlog.get_logger("usageaudit.alerts")
 
 
@@ -41,6 +44,7 @@ class AlertsService:
     store: Store
     bundle: Callable[[], Bundle]
     since: int | None = None
+    lease_seconds: float = SECONDS
     _config: AlertsConfig = field(init=False)
     _dispatcher: Dispatcher | None = None
     # A plain flag: the lock of an Event is not to be taken by a signal handler that interrupts its owner.
@@ -81,15 +85,14 @@ class AlertsService:
     def _run_round(self, bundle: Bundle, over: Event) -> None:
         config = self._config
         with ExitStack() as stack:
-            targets = {
-                name: stack.enter_context(closing(open_target(one, config.network)))
-                for name, one in config.targets.items()
-            }
+            targets = {name: open_target(one, config.network) for name, one in config.targets.items()}
             link: Callable[[str], str] = lambda _: ""  # noqa: E731
             if config.acknowledging is not None:
                 stack.enter_context(acknowledging(config.acknowledging, self.store, acknowledge))
                 link = link_of(config.acknowledging).for_alert
-            self._dispatcher = Dispatcher(self.store, config, bundle, targets, link, self.since)
+            self._dispatcher = Dispatcher(
+                self.store, config, bundle, targets, link, self.since, lease_seconds=self.lease_seconds
+            )
             run_dispatcher(self._dispatcher, over)
 
 
@@ -111,14 +114,16 @@ class _Over(Event):
 
 
 @contextmanager
-def alerts_service(path: Path, store: Store, bundle: Callable[[], Bundle], stop: Event) -> Iterator[AlertsService]:
+def alerts_service(
+    path: Path, store: Store, bundle: Callable[[], Bundle], stop: Event, *, lease_seconds: float = SECONDS
+) -> Iterator[AlertsService]:
     """Run alerts beside the main loop of a service while the block runs, with another store like this one.
 
     Raises ConfigurationError where alerts.yaml can't be used; what it fails with later sets `stop` and is raised.
     """
     own = store.another()
     try:
-        service = AlertsService(path, own, bundle)
+        service = AlertsService(path, own, bundle, lease_seconds=lease_seconds)
         with beside("alerts", service.run, stop):
             yield service
     finally:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 import structlog
 
-from usageaudit.alerts.service import AlertsService
+from usageaudit.alerts.service import ALONE_SECONDS, AlertsService
 from usageaudit.cli.access import hold, limits_of
 from usageaudit.cli.logs import configure_logging
 from usageaudit.cli.masking import masked
 from usageaudit.cli.remote import QueryServer
 from usageaudit.pipeline.policies import Policies
 from usageaudit.pipeline.service import stopping_on_signals
+from usageaudit.scheduler.lease import SECONDS
 from usageaudit.stores.address import EmbeddedAddress, parse_store_url
 from usageaudit.stores.ledger import Ledger
 from usageaudit.stores.migrate import migrate
@@ -39,12 +40,14 @@ def run_alone(settings: Settings, path: Path) -> None:
         stack.callback(store.close)
         migrate(store)
         address = parse_store_url(settings.store)
+        lease = SECONDS
         if isinstance(address, EmbeddedAddress):
+            lease = ALONE_SECONDS
             stack.enter_context(QueryServer(address.directory, store, limits_of(settings)))
         own = store.another()
         stack.callback(own.close)
         ledger = Ledger(own)
-        service = AlertsService(path, own, lambda: policies.current(ledger).bundle)
+        service = AlertsService(path, own, lambda: policies.current(ledger).bundle, lease_seconds=lease)
         reloads += [policies.request_reload, service.request_reload]
         log = structlog.get_logger("usageaudit.alerts")
         log.info("dispatching", store=masked(settings.store), bundle=policies.bundle_hash)
