@@ -28,6 +28,7 @@ _EXAMPLE = (
     "model",
 )
 _WHY = ("missing_fields", "deciding")
+_COVERAGE = ("about", "counted", "undecided", "notices")
 _MOST_VALUES = 8
 _EVENT = "event"
 UNKNOWN = "(not declared)"
@@ -35,13 +36,15 @@ UNKNOWN = "(not declared)"
 
 def print_change(change: Change, by: str | None, format: Format | None) -> None:  # noqa: A002
     """Print a change; `by` says what a row is, None for everything: text on a terminal, an object a policy else."""
+    for warning in _mostly_unknown(change):
+        say(printable(warning))
     chosen = format or (Format.table if sys.stdout.isatty() else Format.ndjson)
     if by is None and format is None and chosen is Format.table:
         print_text("\n".join(_report(change)))
         return
     say(printable(_summary(change)))
     if by is None and chosen in (Format.json, Format.ndjson):
-        columns = (*_HEAD, *_NAMES, "unsaid", *(f"{one}s" for one in change.dimensions), "examples")
+        columns = (*_HEAD, *_NAMES, "unsaid", *(f"{one}s" for one in change.dimensions), "examples", "coverage")
         print_rows(columns, _nested(change), chosen)
     elif by in (None, "policy"):
         print_rows((*_HEAD, *_NAMES), ((*_head(one), *_figures(one.all)) for one in change.policies), chosen)
@@ -49,6 +52,15 @@ def print_change(change: Change, by: str | None, format: Format | None) -> None:
         print_rows(("policy_id", *_EXAMPLE, *_WHY), _events(change), chosen)
     else:
         print_rows(("policy_id", by, *_NAMES), _values(change, by), chosen)
+
+
+def _mostly_unknown(change: Change) -> Iterator[str]:
+    """Yield a warning of each windowed policy that can't count most of what it is about."""
+    for one in change.policies:
+        if one.window is not None and one.window.undecided * 2 > one.window.about:
+            fields = ", ".join(f"{name} ({events:,})" for name, events in one.unsaid.items())
+            of = f"{one.window.undecided:,} of {one.window.about:,} events that it is about"
+            yield f"{one.policy_id}: {of} can't be counted, so many did not say: {fields or 'nothing of it'}"
 
 
 def _summary(change: Change) -> str:
@@ -78,6 +90,7 @@ def _nested(change: Change) -> Iterator[tuple[Any, ...]]:
             one.unsaid,
             *parts,
             [dict(_example(example)) for example in one.examples],
+            None if one.window is None else {name: getattr(one.window, name) for name in _COVERAGE},
         )
 
 

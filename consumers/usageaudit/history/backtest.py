@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from usageaudit.history.comparing import NOT_JUDGED, Compared, verdicts
 from usageaudit.history.running import change, compare, found_examples
 from usageaudit.history.unsaid import unsaid
+from usageaudit.history.windowed import windowed_changes
 from usageaudit.policy.model import JUDGED
 from usageaudit.policy.sql import ledger_columns
 
@@ -41,7 +43,8 @@ def backtest(
 
     That is what `old` says by its revisions at each event's own time, or, without it, what was recorded, of which only
     policies of `new` are compared. With `as_of` events are judged by the revision of `new` that is in force then.
-    `only` names the policies to compare, by default all. Nothing is written.
+    `only` names the policies to compare, by default all; those with a window come last, with findings in place of
+    violations. Nothing is written.
     """
     known: Mapping[str, Policy] = {policy.id: policy for bundle in (old, new) if bundle for policy in bundle.policies}
     wanted = [policy for name, policy in sorted(known.items()) if not only or name in only]
@@ -51,9 +54,20 @@ def backtest(
     missing = unsaid(store, {one.policy_id: one for one in compared}, counts, new)
     judged = {one.policy_id for one in compared}
     policies = [(policy, versions(policy, as_of, new)) for policy in wanted if policy.id in judged]
-    return change(
-        (bundle_name(old) if old else _RECORDED, bundle_name(new)), policies, counts, pieces, _DIMENSIONS, some, missing
+    names = (bundle_name(old) if old else _RECORDED, bundle_name(new))
+    found = change(names, policies, counts, pieces, _DIMENSIONS, some, missing)
+    windowed = windowed_changes(
+        store,
+        new,
+        old,
+        period,
+        stages=(JUDGED, TRIED),
+        dimensions=_DIMENSIONS,
+        as_of=as_of,
+        only=only,
+        most_examples=most_examples,
     )
+    return replace(found, policies=(*found.policies, *windowed))
 
 
 def _compared(new: Bundle, old: Bundle | None, as_of: int | None, wanted: Collection[str]) -> Sequence[Compared]:

@@ -41,12 +41,27 @@ class Example:
 
 
 @dataclass(frozen=True, slots=True)
+class WindowCoverage:
+    """What a windowed policy could know: events it is about, that it counted, and that nobody can say of.
+
+    `notices` are waits of an absence whose heartbeat stopped; `pairs` are the undecided events by their codes
+    before and after.
+    """
+
+    about: int
+    counted: int
+    undecided: int
+    notices: int
+    pairs: Mapping[int, int] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class PolicyChange:
     """What becomes of one policy: events by verdict in all, by dimension and value, examples of what changes.
 
     `title`, `severity` and `stage` are those after, of a policy that is gone those before; `versions` are those of the
     revisions that judge after. `unsaid` are fields that the policy reads, with how many of the events that are now
-    indeterminate did not say them.
+    indeterminate did not say them. A policy with a `window` has findings in place of violations.
     """
 
     policy_id: str
@@ -58,6 +73,7 @@ class PolicyChange:
     parts: Mapping[Dimension, Mapping[str | None, Tally]]
     examples: Sequence[Example] = ()
     unsaid: Mapping[str, int] = field(default_factory=dict)
+    window: WindowCoverage | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,6 +177,11 @@ class Recorder:
         names = map(".".join, self._rule.window.group_by)
         return json.dumps(dict(zip(names, key, strict=True)), ensure_ascii=False)
 
+    def key_of(self, group_key: str) -> tuple[str, ...]:
+        """Return the group of a finding."""
+        values = json.loads(group_key)
+        return tuple(str(values.get(".".join(path), "")) for path in self._rule.window.group_by)
+
     def _within(self, begins: int, ends: int, since: int, until: int) -> bool:
         """Tell whether a finding with these bounds crossed in a span; of a calendar's only its period is known."""
         if isinstance(self._rule.window.over, Calendar):
