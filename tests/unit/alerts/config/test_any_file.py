@@ -81,7 +81,7 @@ def test_changed_files_are_read_or_refused(folder: Path, data: st.DataObject) ->
         else:
             holder[name] = data.draw(TREES)
     if _is_read(folder, json.dumps(document)):
-        assert [error.message for error in VALIDATOR.iter_errors(json.loads(json.dumps(document)))] == []
+        assert [error.message for error in VALIDATOR.iter_errors(yaml.safe_load(json.dumps(document)))] == []
 
 
 @FUZZ
