@@ -21,7 +21,7 @@ from usageaudit.alerts.receiving import Arrival, receiving
 from usageaudit.alerts.signing import new_secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 SECONDS = 60
@@ -122,9 +122,9 @@ def _port(alerted: Alerted) -> int:
     return next(int(json.loads(one)["port"]) for one in reversed(lines) if '"taking acknowledgements"' in one)
 
 
-def _ask(url: str, data: bytes | None = None, **headers: str) -> tuple[int, str]:
+def _ask(url: str, data: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=SECONDS) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data, headers or {}), timeout=SECONDS) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -150,9 +150,9 @@ def test_from_a_published_event_to_an_acknowledged_alert(alerted: Alerted) -> No
             status, page = _ask(base + path)
             assert status == 200
             assert arrival.data["policy_id"] in page
-        assert json.loads(_ask(alert, **token)[1])["acknowledged"] is False
+        assert json.loads(_ask(alert, headers=token)[1])["acknowledged"] is False
         assert _ask(base + path, b"by=Ada")[0] == 200
-        assert json.loads(_ask(alert, **token)[1])["acknowledged"] is True
+        assert json.loads(_ask(alert, headers=token)[1])["acknowledged"] is True
         assert _ask(alert)[0] == 403
         (row,) = alerted.run("alerts", "list")
         assert (row["state"], row["delivery_id"], row["attempts"]) == ("delivered", arrival.delivery_id, 1)
