@@ -92,6 +92,9 @@ class Receiver:
                 self.behave(self, secured, request)
 
 
+_HANDSHAKE = b"\x16"
+
+
 def answering(status: str, body: bytes = b"", *lines: str) -> Behaviour:
     """Return the behaviour of one that answers each request with a status like `200 OK`, a body and lines of a head."""
     head = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *lines]
@@ -103,6 +106,8 @@ def _read(connection: socket.socket) -> Request:
     data = b""
     while b"\r\n\r\n" not in data:
         data += _more(connection)
+        if data.startswith(_HANDSHAKE):
+            raise ConnectionError("TLS, where none is spoken")
     head, _, body = data.partition(b"\r\n\r\n")
     line, *lines = head.decode("latin-1").split("\r\n")
     headers = {name.lower(): value.strip() for name, _, value in (one.partition(":") for one in lines)}

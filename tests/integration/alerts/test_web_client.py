@@ -282,7 +282,7 @@ def test_loopback_is_not_reached(spelling: str) -> None:
         assert "network.allow" in str(failed)
         with contextlib.suppress(DeliveryFailed):  # there is no TLS there
             everything = Network(networks=(ip_network("0.0.0.0/0"), ip_network("::/0")))
-            post(f"https://{spelling}:{receiver.port}/", everything, 0.3)
+            post(f"https://{spelling}:{receiver.port}/", everything)
         assert receiver.reached == 1
 
 
@@ -291,7 +291,7 @@ def test_a_name_that_moves_is_looked_at_each_time() -> None:
     allowed = Network(networks=(ip_network("127.0.0.2/32"),), hosts=frozenset())
     names = Names(["127.0.0.2"], ["127.0.0.1"])
     with Receiver(TAKEN) as inside, Receiver(TAKEN, host="127.0.0.2", port=inside.port) as outside:
-        web = Web(allowed, 0.5, resolve=names)
+        web = Web(allowed, 5, resolve=names)
         url = f"https://hooks.example:{inside.port}/{SECRET}"
         assert failure(url, web=web).again, "it was reached, and speaks no TLS"
         assert (names.asked, outside.reached, inside.reached) == (1, 1, 0)
@@ -399,6 +399,16 @@ def test_the_certificate_is_that_of_the_name(authority: Authority) -> None:
         assert post(f"https://hooks.example:{receiver.port}/", web=trusting(authority, "127.0.0.1")).status == 204
     assert heard == ["hooks.example"]
     assert receiver.requests[0].headers["host"] == f"hooks.example:{receiver.port}"
+
+
+def test_authorities_are_those_of_the_system(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who signs certificates of an organisation can be named in SSL_CERT_FILE; else nobody trusts them."""
+    network = Network(hosts=frozenset({"hooks.example"}))
+    with Receiver(TAKEN, tls=secured(authority, "hooks.example")) as receiver:
+        url = f"https://hooks.example:{receiver.port}/"
+        assert "certificate" in str(failure(url, web=Web(network, 5, resolve=Names(["127.0.0.1"]))))
+        monkeypatch.setenv("SSL_CERT_FILE", str(authority.certificate))
+        assert post(url, web=Web(network, 5, resolve=Names(["127.0.0.1"]))).status == 204
 
 
 def test_another_name_is_not_trusted(authority: Authority) -> None:

@@ -1,7 +1,7 @@
 """One request of a delivery by HTTP.
 
 Nothing of the environment decides where it goes: no proxy of HTTPS_PROXY and the like is asked. SSL_CERT_FILE names
-additional authorities, as everywhere. Redirects are not followed, cookies not kept, bodies not decompressed, and a
+the authorities, as everywhere. Redirects are not followed, cookies not kept, bodies not decompressed, and a
 connection serves one request.
 """
 
