@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING
 from usageaudit.cloudevents import MAX_RECORD_BYTES, STRUCTURED_HEADERS, decode, decode_recorded
 from usageaudit.errors import ConfigurationError, InvalidEvent, QueryError
 from usageaudit.policy import bundle_from_archive, explain_event
+from usageaudit.policy.explain import explain_windowed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from usageaudit.cli.settings import Settings
     from usageaudit.cloudevents import DecodedEvent
     from usageaudit.policy import Bundle, PolicyExplanation
+    from usageaudit.policy.explain import WindowExplanation
     from usageaudit.stores.port import Store
 
+COUNTS = {True: "counts", False: "does not count", None: "left open"}
+"""Whether an event counts for a policy that is decided over many, in words."""
 _CHUNK = 64 * 1024
 _EVENT = """SELECT raw, content_mode, toUnixTimestamp64Micro(event_time), toUnixTimestamp64Milli(record_time), bundle
 FROM usage_events WHERE event_source = {source:String} AND event_id = {id:String} ORDER BY ingest_time"""
@@ -28,16 +32,25 @@ _BUNDLE = "SELECT archive FROM bundles WHERE hash = {hash:String}"
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """An event, and what each policy says of it."""
+    """An event, what each policy says of it, and for which windowed policies it counts."""
 
     source: str
     event_id: str
     policies: tuple[PolicyExplanation, ...]
+    windowed: tuple[WindowExplanation, ...]
 
     def rows(self) -> Iterator[tuple[object, ...]]:
         """Yield for each policy its id, version, verdict, missing fields, deciding parts and exception."""
         for one in self.policies:
             yield (one.policy_id, one.policy_version, one.verdict, one.missing_fields, one.deciding, one.exception_id)
+
+    def window_rows(self) -> Iterator[tuple[object, ...]]:
+        """Yield for each windowed policy the same, with whether the event counts in place of a verdict."""
+        for one in self.windowed:
+            yield (
+                *(one.policy_id, one.policy_version, COUNTS[one.counts]),
+                *(one.missing_fields, one.deciding, one.exception_id),
+            )
 
 
 def explain_lines(file: str, bundle: Bundle, bad: list[str]) -> Iterator[Explained]:
@@ -84,7 +97,8 @@ def _bundle(store: Store, bundle_hash: str) -> Bundle:
 
 def _explain(bundle: Bundle, event: DecodedEvent, record_time: int | None) -> Explained:
     found = explain_event(bundle, event.data, event.time, record_time, event.source, event.id)
-    return Explained(event.source, event.id, found)
+    counted = explain_windowed(bundle, event.data, event.time, record_time, event.source, event.id)
+    return Explained(event.source, event.id, found, counted)
 
 
 @contextmanager

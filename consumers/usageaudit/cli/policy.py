@@ -183,6 +183,8 @@ def explain(
 ) -> None:
     """Say for each event what every policy makes of it, what decided that, and which fields were missing.
 
+    A policy with a window is decided over many events: of it is said whether the event counts, does not, or leaves it
+    open.
     A bad line is named with its number and what is wrong with it; the others are explained, and the exit code is 1.
     """
     from usageaudit.cli.explained import explain_lines, explain_recorded
@@ -206,8 +208,9 @@ def explain(
         raise typer.Exit(FOUND_A_PROBLEM)
 
 
-_COLUMNS = ("event_source", "event_id", "policies")
+_COLUMNS = ("event_source", "event_id", "policies", "windowed")
 _DETAILS = ("policy_id", "policy_version", "verdict", "missing_fields", "deciding", "exception_id")
+_COUNTED = tuple("counts" if name == "verdict" else name for name in _DETAILS)
 
 
 def _print_explained(explained: Iterable[Explained], format: Format | None) -> None:  # noqa: A002
@@ -215,7 +218,10 @@ def _print_explained(explained: Iterable[Explained], format: Format | None) -> N
     chosen = format or (Format.table if sys.stdout.isatty() else Format.ndjson)
     if chosen in (Format.json, Format.ndjson):
         rows = (
-            (one.source, one.event_id, [dict(zip(_DETAILS, row, strict=True)) for row in one.rows()])
+            (
+                *(one.source, one.event_id, [dict(zip(_DETAILS, row, strict=True)) for row in one.rows()]),
+                [dict(zip(_COUNTED, row, strict=True)) for row in one.window_rows()],
+            )
             for one in explained
         )
         print_rows(_COLUMNS, rows, chosen)
@@ -225,7 +231,7 @@ def _print_explained(explained: Iterable[Explained], format: Format | None) -> N
 
 def _flat(explained: Iterable[Explained]) -> Iterator[tuple[object, ...]]:
     for one in explained:
-        for row in one.rows():
+        for row in (*one.rows(), *one.window_rows()):
             yield (one.source, one.event_id, *(", ".join(cell) if isinstance(cell, tuple) else cell for cell in row))
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from usageaudit.events.times import MAX_TIME, format_time, to_micros
 from usageaudit.policy.language import fields_read
 from usageaudit.policy.meaning import meanings
+from usageaudit.policy.windows.words import conditions_of, in_words, span_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -58,8 +59,8 @@ class _Page:
         commit = f", git commit `{bundle.commit}`" if bundle.commit else ""
         yield f"Bundle `{bundle.hash}`{commit}. {self._counts()}."
         yield ""
-        yield from _table(("policy", "title", "severity", "stage", "version"), map(self._row, bundle.policies))
-        for policy in bundle.policies:
+        yield from _table(("policy", "title", "severity", "stage", "version"), map(self._row, bundle.all_policies))
+        for policy in bundle.all_policies:
             yield from self._policy(policy)
         if bundle.lists:
             yield from self._lists()
@@ -71,7 +72,7 @@ class _Page:
 
     def _counts(self) -> str:
         """Return how many policies there are in each stage."""
-        found = [(stage, sum(policy.stage == stage for policy in self.bundle.policies)) for stage in _STAGES]
+        found = [(stage, sum(policy.stage == stage for policy in self.bundle.all_policies)) for stage in _STAGES]
         return ", ".join(f"{number} {_IN_STAGE[stage]}" for stage, number in found if number)
 
     def _row(self, policy: Policy) -> tuple[str, ...]:
@@ -107,8 +108,14 @@ class _Page:
             yield from _condition("Applies where", policy.applies)
         for name, condition in policy.lets.items():
             yield from _condition(f"`{name}` stands for", condition)
+        verb = "violated where" if policy.window is None else "counts an event where"
         for revision in policy.revisions:
-            yield from _condition(f"Version {revision.version}, {_range(revision)}: violated where", revision.when)
+            yield from _condition(f"Version {revision.version}, {_range(revision)}: {verb}", revision.when)
+            if revision.condition is not None:
+                yield from _condition("and is violated where their `value` is such that", revision.condition)
+        if policy.window is not None:
+            for title, condition in conditions_of(policy.window):
+                yield from _condition(title, condition)
         for exception in policy.exceptions:
             yield from self._exception(exception)
 
@@ -143,14 +150,18 @@ def _application(name: str, entry: RegistryEntry) -> list[str]:
 
 def _handling(policy: Policy) -> Iterator[str]:
     yield f"- Reads: {', '.join(f'`{name}`' for name in _fields(policy))}"
-    yield f"- {_UNKNOWN[policy.on_unknown]}"
+    if policy.window is None:
+        yield f"- {_UNKNOWN[policy.on_unknown]}"
+    else:
+        yield f"- Decided over many events: {in_words(policy.window)}"
+        yield "- An event that leaves open whether it counts is not counted; a back-test says how many those are."
     yield f"- Message: {_line(policy.message.text)}"
     if policy.evidence:
         yield f"- Evidence: {_named(policy.evidence)}"
     if policy.alert is not None:
         fields = _named(policy.alert.dedup_by) or "policy"
-        yield f"- Alerts: one for each {fields} within {_span(policy.alert.window)}"
-    yield f"- Tests: {len(policy.tests)}"
+        yield f"- Alerts: one for each {fields} within {span_in_words(policy.alert.window)}"
+    yield f"- Tests: {len(policy.tests) + len(policy.window_tests)}"
 
 
 def _entries(values: ListValues, most: int | None = None) -> str:
@@ -173,7 +184,13 @@ def _condition(head: str, condition: Condition) -> Iterator[str]:
 def _fields(policy: Policy) -> list[str]:
     conditions = [revision.when for revision in policy.revisions]
     conditions += [policy.applies] if policy.applies is not None else []
-    return sorted({".".join(path) for condition in conditions for path in fields_read(condition)})
+    window, more = policy.window, set()
+    if window is not None:
+        conditions += window.conditions
+        more = {*window.group_by, *([window.field] if window.field else [])}
+    return sorted(
+        {".".join(path) for condition in conditions for path in fields_read(condition)} | set(map(".".join, more))
+    )
 
 
 def _range(revision: Revision) -> str:
@@ -184,14 +201,6 @@ def _range(revision: Revision) -> str:
 
 def _time(micros: int) -> str:
     return format_time(micros) if micros < MAX_TIME * 50 else "the end of time"
-
-
-def _span(micros: int) -> str:
-    seconds = micros // 1_000_000
-    for unit, length in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        if seconds and seconds % length == 0:
-            return f"{seconds // length} {unit}" + ("s" if seconds > length else "")
-    return f"{seconds} seconds"
 
 
 def _table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:

@@ -6,7 +6,7 @@ test holds it to that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from usageaudit.policy.language import Condition
     from usageaudit.policy.model import Bundle, Policy, PolicyException, Revision
+    from usageaudit.policy.windows.model import Window
     from usageaudit.verdicts import Verdict
 
 
@@ -54,6 +55,62 @@ def explain_event(
     """
     event = Occurrence(data, time, record_time, bundle.registry, source, event_id)
     return tuple(explainer.explain(event) for explainer in _explainers(bundle))
+
+
+@dataclass(frozen=True, slots=True)
+class WindowExplanation:
+    """Whether an event counts for a windowed policy, which is decided over many events, and why.
+
+    `counts` is None where the event leaves it open, for want of `missing_fields`. Of a policy with steps, or one that
+    waits for something, an event counts that is one of those.
+    """
+
+    policy_id: str
+    policy_version: int | None
+    counts: bool | None
+    missing_fields: tuple[str, ...] = ()
+    deciding: tuple[str, ...] = ()
+    exception_id: str | None = None
+
+
+def explain_windowed(
+    bundle: Bundle,
+    data: Any,
+    time: int,
+    record_time: int | None = None,
+    source: str | None = None,
+    event_id: str | None = None,
+) -> tuple[WindowExplanation, ...]:
+    """Return whether an event counts for each judged windowed policy of a bundle, by policy id; see explain_event."""
+    event = Occurrence(data, time, record_time, bundle.registry, source, event_id)
+    return tuple(
+        _counts(policy, policy.window, event)
+        for policy in bundle.windowed
+        if policy.stage in JUDGED and policy.window is not None
+    )
+
+
+def _counts(policy: Policy, window: Window, event: Occurrence) -> WindowExplanation:
+    """Return whether `when` chooses an event, or an absence expects it, and all that it is counted by is known."""
+    found = PolicyExplainer(replace(policy, on_unknown="record")).explain(event)
+    verdict, missing, deciding = found.verdict, found.missing_fields, found.deciding
+    own = (*window.steps, *((window.expect,) if window.expect is not None else ()))
+    others = [_Condition(one).explain(event) for one in own] if found.policy_version is not None else []
+    applies = policy.applies is None or bool(_Condition(policy.applies).explain(event).value)
+    if window.expect is not None and applies and verdict != "violation" and others and others[0].value is not False:
+        verdict = "violation" if others[0].value else "indeterminate"
+        missing, deciding = others[0].missing, others[0].deciding
+    if window.steps and verdict == "violation" and not any(one.value for one in others):
+        verdict = "indeterminate" if any(one.value is None for one in others) else "ok"
+        missing = tuple(sorted({name for one in others for name in one.missing}))
+        deciding = tuple(text for one in others for text in one.deciding)
+    counted_by = (*window.group_by, *((window.field,) if window.field is not None else ()))
+    unsaid = tuple(".".join(path) for path in dict.fromkeys(counted_by) if value_of(path)(event) is None)
+    if verdict == "violation" and unsaid:
+        verdict, missing = "indeterminate", unsaid
+    counts = None if verdict == "indeterminate" else verdict == "violation"
+    missing = () if counts is False else missing
+    return WindowExplanation(policy.id, found.policy_version, counts, missing, deciding, found.exception_id)
 
 
 @lru_cache(maxsize=8)
