@@ -22,7 +22,7 @@ keep() { # keep NAME: write standard input to a file, unless it is there
     fi
 }
 
-for name in clickhouse_admin clickhouse_{migrate,ingest,schedule,read,review,operate} \
+for name in clickhouse_admin clickhouse_{migrate,ingest,schedule,alert,read,review,operate} \
     kafka_{admin,publisher,consumer,operator} grafana_admin; do
     head -c 24 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n' | keep "$name"
 done
@@ -39,6 +39,6 @@ login="security=SASL_PLAINTEXT&sasl_mechanism=SCRAM-SHA-512"
 for name in publisher consumer operator; do
     keep "stream_$name" <<<"kafka://$name:$(<"$folder/kafka_$name")@$kafka?$login"
 done
-for login in migrate ingest schedule read review operate; do
+for login in migrate ingest schedule alert read review operate; do
     keep "store_$login" <<<"clickhouse://usageaudit_$login:$(<"$folder/clickhouse_$login")@$clickhouse/usageaudit"
 done

@@ -25,7 +25,7 @@ case "${1:-}" in
 users)
     client --query "CREATE DATABASE IF NOT EXISTS \`$database\`"
     parameters=()
-    for login in migrate ingest schedule read review operate; do
+    for login in migrate ingest schedule alert read review operate; do
         parameters+=("--param_$login=$(hash_of "$login")")
     done
     client --database "$database" --queries-file "$here/users.sql" "${parameters[@]}"

@@ -2,7 +2,7 @@
 -- Run it in usageaudit's database, which has to be there, and again after an upgrade that brings new views or tables:
 --
 --     clickhouse-client --user admin --database usageaudit --queries-file users.sql \
---         --param_migrate=HASH --param_ingest=HASH --param_schedule=HASH --param_read=HASH --param_review=HASH \
+--         --param_migrate=HASH --param_ingest=HASH --param_schedule=HASH --param_alert=HASH --param_read=HASH --param_review=HASH \
 --         --param_operate=HASH
 --
 -- HASH is the SHA-256 of a password in hex; apply.sh makes them of files with passwords.
@@ -81,6 +81,32 @@ GRANT INSERT ON bundles_log TO usageaudit_schedule;
 GRANT INSERT ON policy_approvals_log TO usageaudit_schedule;
 GRANT INSERT ON findings_log TO usageaudit_schedule;
 GRANT SELECT ON system.processes TO usageaudit_schedule;
+-- It removes rows of windows that are over, which the ledger has for good; a light DELETE sets a mark.
+GRANT ALTER DELETE, ALTER UPDATE(_row_exists) ON window_events TO usageaudit_schedule;
+GRANT ALTER DELETE, ALTER UPDATE(_row_exists) ON window_progress TO usageaudit_schedule;
+
+-- `usageaudit alerts run`: reads what violations say, but not the bytes of events, and keeps what it decides and sends.
+CREATE USER IF NOT EXISTS usageaudit_alert IDENTIFIED WITH sha256_hash BY {alert:String};
+ALTER USER usageaudit_alert IDENTIFIED WITH sha256_hash BY {alert:String};
+GRANT SELECT ON ledger TO usageaudit_alert;
+REVOKE SELECT(raw) ON ledger FROM usageaudit_alert;
+GRANT SELECT ON fence TO usageaudit_alert;
+GRANT SELECT ON schema_migrations TO usageaudit_alert;
+GRANT SELECT ON bundles_log TO usageaudit_alert;
+GRANT SELECT(bundle) ON policy_approvals_log TO usageaudit_alert;
+GRANT SELECT ON findings TO usageaudit_alert;
+GRANT SELECT ON findings_log TO usageaudit_alert;
+GRANT SELECT, INSERT ON alert_decisions TO usageaudit_alert;
+GRANT SELECT, INSERT ON alert_deliveries_log TO usageaudit_alert;
+GRANT SELECT, INSERT ON alert_acknowledgements TO usageaudit_alert;
+GRANT SELECT, INSERT ON alert_progress TO usageaudit_alert;
+GRANT SELECT, INSERT ON leases TO usageaudit_alert;
+GRANT INSERT ON fence TO usageaudit_alert;
+GRANT INSERT ON bundles_log TO usageaudit_alert;
+GRANT INSERT ON policy_approvals_log TO usageaudit_alert;
+GRANT INSERT ON findings_log TO usageaudit_alert;
+GRANT SELECT ON system.processes TO usageaudit_alert;
+GRANT CREATE TEMPORARY TABLE ON *.* TO usageaudit_alert;
 
 -- Analysts and Grafana: the views, without the bytes of events and of policies, within limits, of which 0 would be none.
 -- The setting `readonly` would keep `usageaudit query` from setting its own limits; there is nothing to write anyway.

@@ -15,7 +15,7 @@ from tests.servers.clickhouse import ClickHouse
 from tests.servers.process import Server, accepts_connections, free_ports
 
 DEPLOY = ROOT / "deploy"
-LOGINS = ("migrate", "ingest", "schedule", "read", "review", "operate")
+LOGINS = ("migrate", "ingest", "schedule", "alert", "read", "review", "operate")
 SCRIPT_SECONDS = 180
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import re
 import urllib.request
+from contextlib import closing
+from queue import SimpleQueue
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +18,14 @@ from tests.deploy.alerts import names
 from tests.deploy.deployed import usageaudit
 from tests.ledger_rows import reads
 from tests.strategies import envelope
+from tests.unit.policy.bundles import write
+from usageaudit.alerts.receiving import Arrival, receiving
+from usageaudit.alerts.service import AlertsService
+from usageaudit.alerts.signing import new_secret
 from usageaudit.errors import QueryError, QueryRefused
+from usageaudit.operating.beside import beside
+from usageaudit.policy import load_bundle
+from usageaudit.scheduler.service import Scheduler
 from usageaudit.stores.address import open_store
 from usageaudit.stores.ledger import Ledger
 from usageaudit.stores.queries import named_queries
@@ -23,10 +33,22 @@ from usageaudit.streams.port import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.deploy.deployed import DeployedClickHouse
     from usageaudit.stores.port import Store
 
+BURST = """\
+id: b/burst
+title: Two calls within a minute
+severity: high
+stage: enforce
+basis: [{document: Our rules, clause: "1"}]
+window: {kind: event_count, group_by: [actor.organization], over: 1m}
+when: "true"
+condition: value >= 2
+message: "{value} calls of {actor.organization}"
+"""
 ACCESS_DENIED = 497
 BEYOND_CONSTRAINT = 452
 EVENT = {
@@ -95,12 +117,16 @@ FORBIDDEN = {
         "SELECT count() FROM usage_events",
         "INSERT INTO schema_migrations (version) VALUES (99)",
     ),
-    "schedule": (
-        *(one for one in CHANGES if not one.startswith("INSERT INTO fence")),
-        *(one for one in OUTSIDE if "KILL" not in one),
-        *PAYLOADS,
-        *(one for one in RECORD if "fence" not in one),
-        "INSERT INTO schema_migrations (version) VALUES (99)",
+    **dict.fromkeys(
+        ("schedule", "alert"),
+        (
+            *(one for one in CHANGES if not one.startswith("INSERT INTO fence")),
+            *(one for one in OUTSIDE if "KILL" not in one),
+            *PAYLOADS,
+            *(one for one in RECORD if "fence" not in one),
+            "INSERT INTO schema_migrations (version) VALUES (99)",
+            "DELETE FROM alert_decisions WHERE 1",
+        ),
     ),
     "migrate": (
         *(one for one in CHANGES if "VIEW" not in one and "ADD COLUMN" not in one and "CREATE TABLE" not in one),
@@ -238,6 +264,31 @@ def test_logins_can_be_made_again(recorded: DeployedClickHouse, reader: Store) -
     recorded.apply("users")
     assert _code(recorded.client("review"), "SELECT 1") == 0
     assert reader.query("SELECT count() FROM usage_events").rows == [(2,)]
+
+
+def test_a_scheduler_and_a_dispatcher_do_their_part(recorded: DeployedClickHouse, tmp_path: Path) -> None:
+    """With logins of their own the one finds a burst in what was recorded, and the other tells of it."""
+    bundle = write(tmp_path / "b", {"bundle.yaml": "name: b", "policies/burst.yaml": BURST})
+    loaded = load_bundle([bundle])
+    with closing(open_store(recorded.login("schedule"))) as own:
+        scheduler = Scheduler(own, loaded, lateness=0, since=0)
+        assert scheduler.step() == 1
+        scheduler.give_back()
+        own.execute("DELETE FROM window_events WHERE rule = 'none' SETTINGS lightweight_deletes_sync = 0")
+    secret, got = new_secret(), SimpleQueue[Arrival]()
+    with receiving("127.0.0.1", 0, secret, got.put, print) as port:
+        (tmp_path / "secret").write_text(secret, encoding="utf-8")
+        hook = f"{{url: 'http://127.0.0.1:{port.port}/', secrets: [{{file: {tmp_path / 'secret'}}}]}}"
+        (tmp_path / "alerts.yaml").write_text(
+            f"alerts: 1\ntargets: {{hook: {{webhook: {hook}}}}}\n"
+            "routes: [{to: [hook]}]\nnetwork: {allow: [127.0.0.1]}\n",
+            encoding="utf-8",
+        )
+        with closing(open_store(recorded.login("alert"))) as own:
+            service = AlertsService(tmp_path / "alerts.yaml", own, lambda: loaded, since=0)
+            with beside("alerts", service.run, Event()):
+                arrival = got.get(timeout=20)
+    assert arrival.data["policy_id"] == "b/burst"
 
 
 def test_operators_verify_and_look_at_refused_records(recorded: DeployedClickHouse, stream: str) -> None:

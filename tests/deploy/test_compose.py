@@ -116,7 +116,7 @@ def test_scripts_get_the_secrets_that_they_read() -> None:
     assert {f"kafka_{login}" for login in ("publisher", "consumer", "operator")} <= set(
         SERVICES["kafka-init"]["secrets"]
     )
-    logins = ("migrate", "ingest", "schedule", "read", "review", "operate")
+    logins = ("migrate", "ingest", "schedule", "alert", "read", "review", "operate")
     assert {f"clickhouse_{login}" for login in logins} <= set(SERVICES["clickhouse-users"]["secrets"])
 
 

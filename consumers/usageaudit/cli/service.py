@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from usageaudit.alerts.service import AlertsService
     from usageaudit.cli.settings import Settings
     from usageaudit.operating.watching import Watch
     from usageaudit.pipeline.activity import Counts
@@ -100,6 +101,11 @@ def _serve(settings: Settings, *, until_caught_up: bool, everything: bool = Fals
         operated.started(policies, stack.enter_context(_watch(settings, store)))
         if everything:
             operated.scheduling(stack.enter_context(_scheduling(store, policies, stop)))
+            if settings.alerts is not None:
+                from usageaudit.alerts.service import alerts_service
+
+                alerts = alerts_service(settings.alerts, store, lambda: policies.bundle, stop)
+                reload.alerts = stack.enter_context(alerts)
         structlog.get_logger("usageaudit").info(
             "recording", stream=masked(settings.stream), store=masked(settings.store), bundle=policies.bundle_hash
         )
@@ -112,7 +118,9 @@ def schedule(context: typer.Context, store: StoreOption = None, policies: Polici
     """Run the windowed policies over what is recorded.
 
     It goes beside the consumers, in a process of its own. Of several schedulers of a store one leads, and another takes
-    over where it ends. `usageaudit up` has one in it. SIGTERM and Ctrl-C end it cleanly, SIGHUP reads the policies again.
+    over where it ends. `usageaudit up` has one in it.
+
+    SIGTERM and Ctrl-C end it cleanly, SIGHUP reads the policies again.
     """
     import structlog
 
@@ -172,13 +180,16 @@ def _scheduling(store: Store, policies: Policies, stop: Event) -> Iterator[Sched
 
 @dataclass(slots=True)
 class _Reload:
-    """Passes SIGHUP on to the policies, once there are some."""
+    """Passes SIGHUP on to the policies, and to alerts, once there are some."""
 
     policies: Policies | None = None
+    alerts: AlertsService | None = None
 
     def request(self) -> None:
         if self.policies is not None:
             self.policies.request_reload()
+        if self.alerts is not None:
+            self.alerts.request_reload()
 
 
 def _consumer_config(settings: Settings, *, until_caught_up: bool) -> ConsumerConfig:

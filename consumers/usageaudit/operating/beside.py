@@ -42,5 +42,5 @@ def beside(name: str, work: Callable[[threading.Event], object], stop: threading
         thread.join(END_SECONDS)
         if thread.is_alive():
             log.warning("ending without waiting for it any longer", work=name)
-    if failures:
-        raise failures[0]
+        if failures:
+            raise failures[0]
