@@ -38,8 +38,9 @@ def demo(
     from usageaudit.cli.access import hold
     from usageaudit.cli.logs import configure_logging
     from usageaudit.demo import running
+    from usageaudit.demo.alerting import tell
     from usageaudit.demo.folder import prepare
-    from usageaudit.demo.showing import show, show_next
+    from usageaudit.demo.showing import show, show_alerts, show_next
 
     configure_logging("warning", "auto")
     began = time.monotonic()
@@ -56,6 +57,7 @@ def demo(
         with _progress("judging and recording") as advance:
             running.consume(data, store, POLICIES, advance)
         show(console, store, published, running.policies_changed(POLICIES))
+        show_alerts(console, tell(store, data, POLICIES))
         show_next(console, store, data)
     finally:
         store.close()

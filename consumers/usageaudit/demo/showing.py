@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, RenderableType
 
+    from usageaudit.alerts.receiving import Arrival
     from usageaudit.demo.running import Published
     from usageaudit.stores.port import Store
 
@@ -192,6 +193,20 @@ def _show_example(console: Console, store: Store) -> None:
     _indented(console, table)
 
 
+def show_alerts(console: Console, arrivals: Sequence[Arrival]) -> None:
+    """Print what arrived at the receiver, the first alert as an example."""
+    if not arrivals:
+        return
+    _heading(console, "Somebody was told: signed webhooks, received in this process")
+    first = arrivals[0].data
+    table = _table("", "", left=(0, 1), wide=(1,))
+    table.show_header = False
+    table.add_row("arrived", f"{len(arrivals)} alerts, each verified by its signature")
+    table.add_row("the first", f"{first['severity']}: {first['message']} ({first['application']})")
+    table.add_row("delivery", arrivals[0].delivery_id)
+    _indented(console, table)
+
+
 def next_commands(store: Store, folder: Path) -> list[str]:
     """Return the command lines to try next, which work as they stand."""
     (row,) = rows(store, questions.EXAMPLE)
@@ -203,6 +218,7 @@ def next_commands(store: Store, folder: Path) -> list[str]:
         "usageaudit query latest-violations",
         f"usageaudit query affected-by-policy --param policy={row['policy_id']} {change}",
         f"usageaudit policy explain --event {row['event_source']} {row['event_id']}",
+        "usageaudit alerts list",
         "usageaudit rejects list",
         'usageaudit query "SELECT model_name, sum(cost) FROM usage_daily GROUP BY model_name"',
         "usageaudit query --list",

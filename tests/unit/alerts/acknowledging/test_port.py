@@ -56,10 +56,12 @@ class Asked:
     serving: Serving
     link: AcknowledgeLink = field(default_factory=lambda: AcknowledgeLink("http://x", Held("s" * 32)))
 
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, str, dict[str, str]]:
+    def ask(
+        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, str, dict[str, str]]:
         """Send one request, and return status, body and headers."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.number, timeout=20)) as connection:
-            connection.request(method, path, body, headers)
+            connection.request(method, path, body, headers or {})
             answer = connection.getresponse()
             return answer.status, answer.read().decode(), dict(answer.getheaders())
 
@@ -142,16 +144,21 @@ def test_the_api_wants_its_token(asked: Asked) -> None:
     """Without the token every path is 403, whether or not there is such an alert; with it an alert is acknowledged."""
     alert = asked.opened("e5" * 16)
     good = {"Authorization": f"Bearer {TOKEN}"}
-    for wrong in ({}, {"Authorization": "Bearer x"}, {"Authorization": f"Basic {TOKEN}"}, {"Authorization": TOKEN}):
+    for wrong in (
+        dict[str, str](),
+        {"Authorization": "Bearer x"},
+        {"Authorization": f"Basic {TOKEN}"},
+        {"Authorization": TOKEN},
+    ):
         for path in (f"/alerts/{alert}", "/alerts/none"):
-            assert asked.ask("GET", path, **wrong)[:2] == (403, "Forbidden\n")
-        assert asked.ask("POST", f"/alerts/{alert}/acknowledge", b"{}", **wrong)[0] == 403
-    assert asked.ask("GET", "/alerts/none", **good)[0] == 404
-    assert asked.ask("GET", f"/alerts/{alert}/acknowledge", **good)[0] == 405
+            assert asked.ask("GET", path, headers=wrong)[:2] == (403, "Forbidden\n")
+        assert asked.ask("POST", f"/alerts/{alert}/acknowledge", b"{}", headers=wrong)[0] == 403
+    assert asked.ask("GET", "/alerts/none", headers=good)[0] == 404
+    assert asked.ask("GET", f"/alerts/{alert}/acknowledge", headers=good)[0] == 405
     assert asked.count(alert) == 0
     for body in (b"[]", b"{", b'{"by": 5}', b'{"other": ""}', b"[" * 9_000, json.dumps({"by": "x" * 101}).encode()):
-        assert asked.ask("POST", f"/alerts/{alert}/acknowledge", body, **good)[0] == 400
-    status, text, _ = asked.ask("POST", f"/alerts/{alert}/acknowledge", b'{"by": "Ada", "comment": "ok"}', **good)
+        assert asked.ask("POST", f"/alerts/{alert}/acknowledge", body, headers=good)[0] == 400
+    status, text, _ = asked.ask("POST", f"/alerts/{alert}/acknowledge", b'{"by": "Ada", "comment": "ok"}', headers=good)
     assert (status, json.loads(text)["acknowledged"]) == (200, True)
     assert asked.count(alert) == 1
 
