@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import json
 import subprocess
+from contextlib import ExitStack
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from tests.integration.operated import COMMAND, Service, operated
 from tests.strategies import MINIMAL, envelope
 from tests.unit.policy.bundles import write
+from usageaudit.alerts.receiving import Arrival, receiving
+from usageaudit.alerts.signing import new_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from usageaudit.operating.port import HttpPort
 
 DATA = "embedded:./data"
 BURST = """\
@@ -40,11 +46,23 @@ def _publish(folder: Path, *seconds: int) -> None:
     subprocess.run([COMMAND, "publish", "--raw", "events", "--stream", DATA], cwd=folder, check=True)
 
 
-def test_a_burst_is_found_while_everything_runs(tmp_path: Path) -> None:
-    """What comes in while `usageaudit up` runs is found once, with its events, and counted in the metrics."""
+def _alerts(folder: Path, port: HttpPort, secret: str) -> str:
+    """Write an alerts.yaml that tells a receiver of everything, and return its path."""
+    (folder / "secret").write_text(secret, encoding="utf-8")
+    hook = f"{{url: 'http://127.0.0.1:{port.port}/', secrets: [{{file: {folder / 'secret'}}}]}}"
+    rest = "routes: [{to: [hook]}]\nnetwork: {allow: [127.0.0.1]}\n"
+    (folder / "alerts.yaml").write_text(f"alerts: 1\ntargets: {{hook: {{webhook: {hook}}}}}\n{rest}", encoding="utf-8")
+    return str(folder / "alerts.yaml")
+
+
+def test_a_burst_is_found_and_told_while_everything_runs(tmp_path: Path) -> None:
+    """What comes in while `usageaudit up` runs is found once, with its events, counted, and told once."""
     bundle = write(tmp_path / "b", {"bundle.yaml": "name: b", "policies/burst.yaml": BURST})
-    service = Service(tmp_path, DATA, DATA, {"policies": str(bundle)}, (COMMAND, "up"))
-    with operated(service):
+    secret, got = new_secret(), SimpleQueue[Arrival]()
+    with ExitStack() as stack:
+        port = stack.enter_context(receiving("127.0.0.1", 0, secret, got.put, print))
+        settings = {"policies": str(bundle), "alerts": _alerts(tmp_path, port, secret)}
+        service = stack.enter_context(operated(Service(tmp_path, DATA, DATA, settings, (COMMAND, "up"))))
         service.wait_ready()
         service.wait(lambda: service.total("usageaudit_window_rules", state="stepping") == 1, "the scheduler")
         _publish(tmp_path, 0, 30, 59, 100, 400)
@@ -53,9 +71,12 @@ def test_a_burst_is_found_while_everything_runs(tmp_path: Path) -> None:
         found = subprocess.run([*asked, "--store", DATA], cwd=tmp_path, check=True, capture_output=True, text=True)
         assert json.loads(found.stdout) == {"message": "3 calls of insurer", "events": 3}
         assert service.total("usageaudit_scheduler_leads") == 1
+        arrival = got.get(timeout=60)
+        assert (arrival.data["policy_id"], arrival.data["message"]) == ("b/burst", "3 calls of insurer")
         code, seconds = service.end()
     assert code == 0
     assert seconds < 15
+    assert got.empty()
 
 
 def test_a_consumer_and_a_scheduler_are_processes_of_their_own(tmp_path: Path, clickhouse_database: str) -> None:
