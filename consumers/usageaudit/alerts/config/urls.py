@@ -9,8 +9,9 @@ _TELLING = re.compile(r"(?i)(^|[._-])(access[_-]?)?(token|key|apikey|secret|sig|
 """Names of parameters of URLs that hold secrets."""
 _SECRET_PLACES = re.compile(r"(?i)(^|\.)(hooks\.slack\.com|webhook\.office\.com|logic\.azure\.com|discord\.com)$")
 """Hosts whose URLs are secrets themselves."""
-_RANDOM = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9_~+=-]{20,}")
-"""A part of a path that nobody thought up."""
+_LONG = re.compile(r"[A-Za-z0-9_~+=-]{20,}")
+_MIXED = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9]{6,}")
+"""Letters and digits together, as in nothing that somebody thought up."""
 
 
 def problem_of_http(url: str) -> str:
@@ -35,5 +36,7 @@ def tells_a_secret(url: str) -> bool:
         "@" in parts.netloc
         or _SECRET_PLACES.search(parts.hostname or "") is not None
         or any(_TELLING.search(name) for name in names)
-        or any(_RANDOM.fullmatch(part) for part in re.split("[/?&=]", f"{parts.path}?{parts.query}"))
+        or any(
+            _LONG.fullmatch(part) and _MIXED.search(part) for part in re.split("[/?&=]", f"{parts.path}?{parts.query}")
+        )
     )

@@ -229,7 +229,14 @@ def test_secrets_are_not_written_down(literal: str, folder: Path) -> None:
     assert "7777777777" not in message
 
 
-@pytest.mark.parametrize("url", ["https://hooks.example.org/alerts/team-a?format=json", "http://127.0.0.1:8080/hook"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://hooks.example.org/alerts/team-a?format=json",
+        "https://hooks.example.org/alerts-of-production-2024/eu-central-1a",
+        "http://127.0.0.1:8080/hook",
+    ],
+)
 def test_ordinary_urls_may_be_written_down(url: str, folder: Path) -> None:
     """A URL that tells nothing stands in the file as it is."""
     config = read_alerts(written(folder, _changed("targets", "soc", "webhook", "url", to=url)))
