@@ -23,13 +23,17 @@ if TYPE_CHECKING:
 
     from usageaudit.stores.port import Store
 
-COUNT = {"kind": "event_count", "over": "1h", "group_by": ["actor.organization"]}
-SUM = {**COUNT, "kind": "value_sum", "field": "usage.input_tokens"}
-STEPS = {**COUNT, "kind": "temporal_ordered", "steps": ['purpose.use_case == "x"', 'purpose.use_case == "y"']}
-WAIT = {
+COUNT: dict[str, Any] = {"kind": "event_count", "over": "1h", "group_by": ["actor.organization"]}
+SUM: dict[str, Any] = {**COUNT, "kind": "value_sum", "field": "usage.input_tokens"}
+STEPS: dict[str, Any] = {
+    **COUNT,
+    "kind": "temporal_ordered",
+    "steps": ['purpose.use_case == "x"', 'purpose.use_case == "y"'],
+}
+WAIT: dict[str, Any] = {
     **COUNT, "kind": "absence", "expect": 'purpose.use_case == "y"', "heartbeat": {"when": "true", "every": "10m"}
 }  # fmt: skip
-FIRST = {"kind": "first_seen", "group_by": ["registry.team", "model.name"]}
+FIRST: dict[str, Any] = {"kind": "first_seen", "group_by": ["registry.team", "model.name"]}
 EXCEPTION = {
     "id": "E", "when": 'model.name == "excused"', "approved_by": "me", "reason": "why", "expires": "2030-01-01"
 }  # fmt: skip
