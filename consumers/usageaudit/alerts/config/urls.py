@@ -10,7 +10,7 @@ _TELLING = re.compile(r"(?i)(^|[._-])(access[_-]?)?(token|key|apikey|secret|sig|
 _SECRET_PLACES = re.compile(r"(?i)(^|\.)(hooks\.slack\.com|webhook\.office\.com|logic\.azure\.com|discord\.com)$")
 """Hosts whose URLs are secrets themselves."""
 _LONG = re.compile(r"[A-Za-z0-9_~+=-]{20,}")
-_MIXED = re.compile(r"(?=[^0-9]*[0-9])(?=[^A-Za-z]*[A-Za-z])[A-Za-z0-9]{6,}")
+_MIXED = re.compile(r"(?=[A-Za-z]*[0-9])(?=[0-9]*[A-Za-z])[A-Za-z0-9]{6,}")
 """Letters and digits together, as in nothing that somebody thought up."""
 
 
