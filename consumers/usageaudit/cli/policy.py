@@ -185,6 +185,7 @@ def explain(
 
     A policy with a window is decided over many events: of it is said whether the event counts, does not, or leaves it
     open.
+
     A bad line is named with its number and what is wrong with it; the others are explained, and the exit code is 1.
     """
     from usageaudit.cli.explained import explain_lines, explain_recorded

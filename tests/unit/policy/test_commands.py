@@ -124,7 +124,7 @@ def test_explain_prints_one_object_for_each_event(command: Callable[..., tuple[i
     code, output, errors = command("explain", "events")
     assert (code, errors) == (0, "")
     explained = json.loads(output)
-    assert list(explained) == ["event_source", "event_id", "policies"]
+    assert list(explained) == ["event_source", "event_id", "policies", "windowed"]
     assert (explained["event_source"], explained["event_id"]) == ("//tests", "e-1")
     keys = ["policy_id", "policy_version", "verdict", "missing_fields", "deciding", "exception_id"]
     assert [list(one) for one in explained["policies"]] == [keys] * 6
