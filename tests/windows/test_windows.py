@@ -67,7 +67,8 @@ def draw(kind: str, chance: random.Random) -> tuple[str, Spec]:
     name, _, again = name.partition(" ")
     length, bound = chance.randrange(2, 20), chance.randrange(1, 6)
     operator = chance.choice(list(OPERATORS))
-    over, window = f"{length}s", {"length": length}
+    over = f"{length}s"
+    window: dict[str, Any] = {"length": length}
     if unit:
         over = f"calendar {unit}, zone: Europe/Paris"
         window = {"unit": unit, "zone": "Europe/Paris"}
@@ -109,7 +110,8 @@ def draw(kind: str, chance: random.Random) -> tuple[str, Spec]:
             )
             return head + text, Spec(name, _is("a"), expect=_is("b"), every=every, **window)
         case _:
-            over_, window = (f"over: {over}, ", window) if again else ("", {})
+            over_ = f"over: {over}, " if again else ""
+            window = window if again else {}
             text = f"when: 'operation == \"chat\"'\nwindow: {{kind: first_seen, {over_}{group}}}\n"
             return head + text, Spec(name, _chat, **window)
 
