@@ -124,7 +124,7 @@ def _port(alerted: Alerted) -> int:
 
 def _ask(url: str, data: bytes | None = None, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, data, headers or {}), timeout=SECONDS) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, data, dict(headers or {})), timeout=SECONDS) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()

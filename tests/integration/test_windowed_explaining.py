@@ -37,6 +37,7 @@ FIRST: dict[str, Any] = {"kind": "first_seen", "group_by": ["registry.team", "mo
 EXCEPTION = {
     "id": "E", "when": 'model.name == "excused"', "approved_by": "me", "reason": "why", "expires": "2030-01-01"
 }  # fmt: skip
+_MORE: tuple[dict[str, Any], ...] = ({}, {"applies": "usage.output_tokens > 5"}, {"exceptions": [EXCEPTION]})
 POLICIES = [
     policy(when, name=f"p{number}", window=window, **({"condition": "value > 3"} if "over" in window else {}), **more)
     if window["kind"] in ("event_count", "value_sum")
@@ -45,7 +46,7 @@ POLICIES = [
         itertools.product(
             ("true", "has(oversight.human_review)", "oversight.human_review"),
             (COUNT, SUM, STEPS, WAIT, FIRST),
-            ({}, {"applies": "usage.output_tokens > 5"}, {"exceptions": [EXCEPTION]}),
+            _MORE,
         )
     )
 ]

@@ -77,7 +77,7 @@ def draw(kind: str, chance: random.Random) -> tuple[str, Spec]:
     condition = f"condition: 'value {operator} {bound}'\n"
 
     def holds(value: int) -> bool:
-        return OPERATORS[operator](value, bound)
+        return bool(OPERATORS[operator](value, bound))
 
     match name:
         case "event_count":
@@ -138,8 +138,8 @@ def arriving(events: list[Event], spread: int, chance: random.Random) -> list[Ev
     """Return events, and copies of some of them, in the order in which they arrive: some of them late."""
     copies = [{**one, "status": "duplicate"} for one in events if chance.random() < 0.1]
     some = [{"status": "accepted", **one} for one in (*events, *copies)]
-    late = lambda: chance.choice((0, 0, 0, 1, 5, 30, 200)) * spread  # noqa: E731
-    return sorted(some, key=lambda one: one["t"] + late())
+    late = (0, 0, 0, 1, 5, 30, 200)
+    return sorted(some, key=lambda one: int(one["t"]) + chance.choice(late) * spread)
 
 
 def row(event: Event, offset: int) -> dict[str, Any]:

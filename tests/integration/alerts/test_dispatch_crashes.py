@@ -10,7 +10,7 @@ import random
 import threading
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -200,7 +200,7 @@ def run(store: Store, bundle: Bundle, targets: dict[str, Receiver], chance: rand
     for life in range(lives + 1):
         left = chance.randrange(1, 12) if life < lives else -1
         mortal = Mortal(store.another(), left, chance.random() < 0.5)
-        dispatcher = Dispatcher(mortal, CONFIG, bundle, targets, lease_seconds=0.001)
+        dispatcher = Dispatcher(cast("Store", mortal), CONFIG, bundle, targets, lease_seconds=0.001)
         idle, end = 0, time.monotonic() + 60
         try:
             while idle < 2:

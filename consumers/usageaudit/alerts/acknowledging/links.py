@@ -11,6 +11,7 @@ import binascii
 import hashlib
 import hmac
 import time
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -39,6 +40,7 @@ class LinkExpired(LinkRefused):
 class Revealing(Protocol):
     """Somewhere a secret can be read."""
 
+    @abstractmethod
     def reveal(self) -> str:
         """Return the secret. Raises ConfigurationError."""
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from usageaudit.policy.language import Condition, Path
     from usageaudit.policy.policyfile import Context
-    from usageaudit.policy.windows.model import WindowKind
+    from usageaudit.policy.windows.model import Unit, WindowKind
     from usageaudit.policy.yamltree import Node
 
 MIN_OVER, MAX_OVER = 1_000_000, 366 * 86_400_000_000
@@ -79,7 +79,7 @@ class _Reading:
         """Return the window, None where something is wrong with it."""
         fields = self._fields
         before = self._report.errors
-        kind = fields.choice("kind", KINDS, "event_count", required=True)
+        kind: WindowKind = fields.choice("kind", KINDS, "event_count", required=True)
         if self._report.errors == before:
             self._check_keys(kind)
         window = Window(
@@ -119,7 +119,7 @@ class _Reading:
         named = self._fields.scalar("zone")
         if node is None or text is None:
             return None
-        unit = next((one for one in UNITS if text == f"calendar {one}"), None)
+        unit: Unit | None = next((one for one in UNITS if text == f"calendar {one}"), None)
         if unit is not None:
             if kind not in _CALENDAR:
                 self._error(node, f"a window of kind {kind} is no calendar's", "give a duration such as 24h")

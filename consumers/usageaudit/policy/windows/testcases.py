@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from usageaudit.policy.fields import Fields, number_of
 from usageaudit.policy.merging import registry_entry
@@ -63,7 +63,8 @@ def _stream_events(node: Node, number: int, most: int, report: Report) -> Iterat
 
 def _expected(node: Node, window: Window, known: set[str], report: Report) -> ExpectedFinding:
     fields = Fields(node, "an expected finding", FINDING, report)
-    at, value, effect = fields.scalar("at"), fields.node_of("value"), fields.choice("effect", EFFECTS, "violation")
+    at, value = fields.scalar("at"), fields.node_of("value")
+    effect: Literal["violation", "notice"] = fields.choice("effect", EFFECTS, "violation")
     if at is not None and at.text not in known:
         hint = did_you_mean(at.text, known) or "at is the id of an event of the test"
         report.error(at.place, f"no event of the test has the id {at.text[:80]}", hint)

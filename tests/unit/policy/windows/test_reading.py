@@ -45,7 +45,7 @@ def test_a_window_is_read_as_it_is_written() -> None:
 
 def test_each_kind_takes_what_it_needs() -> None:
     """A window of each kind is read without a complaint."""
-    windows = [
+    windows: list[tuple[dict[str, Any], str | None]] = [
         (COUNT, "value > 3"),
         ({**COUNT, "kind": "value_count", "field": "model.name"}, "value >= 3"),
         ({**COUNT, "kind": "value_sum", "field": "cost.amount"}, "value > 3.5"),
