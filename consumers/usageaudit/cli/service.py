@@ -98,14 +98,17 @@ def _serve(settings: Settings, *, until_caught_up: bool, everything: bool = Fals
         address = parse_store_url(settings.store)
         if isinstance(address, EmbeddedAddress):
             stack.enter_context(QueryServer(address.directory, store, limits_of(settings)))
-        operated.started(policies, stack.enter_context(_watch(settings, store)))
+        operated.started(policies, stack.enter_context(watching(settings, store)))
         if everything:
             operated.scheduling(stack.enter_context(_scheduling(store, policies, stop)))
             if settings.alerts is not None:
-                from usageaudit.alerts.service import alerts_service
+                from usageaudit.alerts.service import ALONE_SECONDS, alerts_service
 
-                alerts = alerts_service(settings.alerts, store, lambda: policies.bundle, stop)
+                alerts = alerts_service(
+                    settings.alerts, store, lambda: policies.bundle, stop, lease_seconds=ALONE_SECONDS
+                )
                 reload.alerts = stack.enter_context(alerts)
+                operated.dispatching(reload.alerts.state)
         structlog.get_logger("usageaudit").info(
             "recording", stream=masked(settings.stream), store=masked(settings.store), bundle=policies.bundle_hash
         )
@@ -150,7 +153,7 @@ def schedule(context: typer.Context, store: StoreOption = None, policies: Polici
         stack.callback(opened.close)
         migrate(opened)
         ledger = Ledger(opened)
-        operated.started(loaded, stack.enter_context(_watch(settings, opened)))
+        operated.started(loaded, stack.enter_context(watching(settings, opened)))
         operated.scheduling(state)
         structlog.get_logger("usageaudit").info(
             "scheduling", store=masked(settings.store), bundle=loaded.bundle_hash, rules=len(loaded.bundle.windowed)
@@ -205,7 +208,8 @@ def _consumer_config(settings: Settings, *, until_caught_up: bool) -> ConsumerCo
     )
 
 
-def _watch(settings: Settings, store: Store) -> Watch:
+def watching(settings: Settings, store: Store) -> Watch:
+    """Return what looks after store, spools and disks of a service."""
     from usageaudit.operating.watching import Watch
     from usageaudit.stores.address import EmbeddedAddress, parse_store_url
     from usageaudit.stream_url import EmbeddedStreamAddress, parse_stream_url

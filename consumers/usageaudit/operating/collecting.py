@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from abc import abstractmethod
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
 from prometheus_client.core import (
@@ -20,7 +21,7 @@ from prometheus_client.registry import Collector
 from usageaudit.operating import metrics
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from prometheus_client.core import Metric as Family
 
@@ -35,6 +36,45 @@ if TYPE_CHECKING:
     """Values with those of their labels."""
 
 
+class Dispatching(Protocol):
+    """The numbers of a dispatcher of alerts, of which this room knows nothing else."""
+
+    @property
+    @abstractmethod
+    def leading(self) -> bool:
+        """Whether it holds the lease."""
+
+    @property
+    @abstractmethod
+    def backlog(self) -> int:
+        """Records that it has not looked at."""
+
+    @property
+    @abstractmethod
+    def waiting(self) -> int:
+        """Deliveries that wait for their turn."""
+
+    @property
+    @abstractmethod
+    def retrying(self) -> int:
+        """Deliveries that failed and are tried again."""
+
+    @property
+    @abstractmethod
+    def dead(self) -> int:
+        """Deliveries that were given up."""
+
+    @property
+    @abstractmethod
+    def open_breakers(self) -> int:
+        """Targets that are left alone for a while."""
+
+    @property
+    @abstractmethod
+    def oldest(self) -> float:
+        """Age of the oldest delivery on its way, in seconds."""
+
+
 @dataclass(slots=True, eq=False)  # the registry keeps collectors by identity
 class ServiceCollector(Collector):
     """The metrics of a service; those that need the policies or the watch come once it has started."""
@@ -43,6 +83,7 @@ class ServiceCollector(Collector):
     policies: Policies | None = None
     watch: Watch | None = None
     scheduler: SchedulerState | None = None
+    dispatcher: Callable[[], Dispatching | None] = lambda: None
 
     def collect(self) -> Iterator[Family]:
         """Yield every metric that `metrics` defines and that there is a value for."""
@@ -54,6 +95,8 @@ class ServiceCollector(Collector):
             yield from _of_policies(self.policies)
         if self.scheduler is not None:
             yield from _of_scheduler(self.scheduler)
+        if (dispatcher := self.dispatcher()) is not None:
+            yield from _of_dispatcher(dispatcher)
         if self.watch is not None:
             yield from _of_watch(self.watch)
 
@@ -115,6 +158,16 @@ def _of_scheduler(state: SchedulerState) -> Iterator[Family]:
         )
         yield _family(metrics.WINDOW_LAG, [((), state.lag_seconds)])
         yield _family(metrics.WINDOW_STEP, [((), state.step_seconds)])
+
+
+def _of_dispatcher(state: Dispatching) -> Iterator[Family]:
+    yield _family(metrics.ALERTS_LEAD, [((), state.leading)])
+    yield _family(metrics.ALERT_DEAD, [((), state.dead)])
+    if state.leading:
+        yield _family(metrics.ALERT_BACKLOG, [((), state.backlog)])
+        yield _family(metrics.ALERT_DELIVERIES, _by_label({"waiting": state.waiting, "retrying": state.retrying}))
+        yield _family(metrics.ALERT_OLDEST, [((), state.oldest)])
+        yield _family(metrics.ALERT_BREAKERS, [((), state.open_breakers)])
 
 
 def _of_watch(watch: Watch) -> Iterator[Family]:

@@ -196,6 +196,44 @@ FINDINGS = Metric(
     "Findings that this process wrote; one that the store had already is counted again",
     {"kind": FINDING_KINDS},
 )
+ALERTS_LEAD = Metric(
+    "usageaudit_alerts_lead",
+    "gauge",
+    "0 or 1",
+    "Whether the dispatcher of this process is the one that delivers alerts; one of all of a store is",
+)
+ALERT_BACKLOG = Metric(
+    "usageaudit_alert_backlog_records",
+    "gauge",
+    "records",
+    "Records of the ledger that the dispatcher has not looked at. Only where this process leads",
+)
+ALERT_DELIVERIES = Metric(
+    "usageaudit_alert_deliveries",
+    "gauge",
+    "deliveries",
+    "Deliveries on their way, by state: waiting for their turn or for quiet hours to end, or retrying after they "
+    "failed. Only where this process leads",
+    {"state": ("waiting", "retrying")},
+)
+ALERT_OLDEST = Metric(
+    "usageaudit_alert_oldest_delivery_seconds",
+    "gauge",
+    "seconds",
+    "Age of the oldest delivery that is on its way, 0 where there is none. Only where this process leads",
+)
+ALERT_BREAKERS = Metric(
+    "usageaudit_alert_open_breakers",
+    "gauge",
+    "targets",
+    "Targets that failed again and again, and are left alone for a while. Only where this process leads",
+)
+ALERT_DEAD = Metric(
+    "usageaudit_alert_dead_letters_total",
+    "counter",
+    "deliveries",
+    "Deliveries that the dispatcher of this process gave up; `usageaudit alerts list --state dead` names them",
+)
 SPOOLS = Metric(
     "usageaudit_spools",
     "gauge",
@@ -256,6 +294,12 @@ METRICS = (
     WINDOW_LAG,
     WINDOW_STEP,
     WINDOW_FINDINGS,
+    ALERTS_LEAD,
+    ALERT_BACKLOG,
+    ALERT_DELIVERIES,
+    ALERT_OLDEST,
+    ALERT_BREAKERS,
+    ALERT_DEAD,
     SPOOLS,
     SPOOL_EVENTS,
     SPOOL_REFUSED,

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import CollectorRegistry
 
+    from usageaudit.operating.collecting import Dispatching
     from usageaudit.operating.health import Health
     from usageaudit.operating.watching import Watch
     from usageaudit.pipeline.policies import Policies
@@ -75,6 +76,10 @@ class Operated:
     def scheduling(self, scheduler: SchedulerState) -> None:
         """Take in what is known of the scheduler from now on."""
         self._collector.scheduler = scheduler
+
+    def dispatching(self, numbers: Callable[[], Dispatching | None]) -> None:
+        """Ask for the numbers of a dispatcher of alerts from now on."""
+        self._collector.dispatcher = numbers
 
     def close(self) -> None:
         """Answer no more."""
