@@ -15,7 +15,7 @@ FAULTS := $(CURDIR)/$(VENV)/faults.jsonl
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check fmt bench differential faults endurance wheel
+.PHONY: help demo test check fmt bench differential faults endurance windows wheel
 .DELETE_ON_ERROR:
 
 help: ## list these verbs
@@ -54,6 +54,11 @@ endurance: $(DEV) ## servers away for minutes, full disks, a soak, the long form
 	USAGEAUDIT_TEST_ENDURANCE=$${USAGEAUDIT_TEST_ENDURANCE:-1} USAGEAUDIT_TEST_ENDURANCE_FIGURES=$(VENV)/endurance.jsonl \
 		$(BIN)/python -m pytest tests/endurance -o tmp_path_retention_policy=failed $(PYTEST_ARGS)
 	$(BIN)/python -m tests.endurance.report $(VENV)/endurance.jsonl
+
+windows: $(DEV) ## hold windowed policies against a plain reference, and kill scheduler and dispatcher, the long form (hours)
+	USAGEAUDIT_TEST_WINDOW_STREAMS=10000 USAGEAUDIT_TEST_SCHEDULER_KILLS=200 USAGEAUDIT_TEST_ALERT_KILLS=200 \
+		USAGEAUDIT_TEST_DISPATCH_HISTORIES=200 $(BIN)/pytest tests/windows tests/integration/alerts/test_dispatch_crashes.py \
+		tests/acceptance/test_alerts.py --timeout=14400 $(PYTEST_ARGS)
 
 differential: $(DEV) ## hold the back ends of the policy language against each other, the long form (CASES=5000000)
 	USAGEAUDIT_TEST_DIFFERENTIAL_CASES=$(CASES) $(BIN)/pytest tests/differential --timeout=7200 $(PYTEST_ARGS)
