@@ -88,9 +88,11 @@ def test_a_consumer_and_a_scheduler_are_processes_of_their_own(tmp_path: Path, c
         folder.mkdir()
     first, second = (Service(folder, DATA, clickhouse_database, settings, (COMMAND, "schedule")) for folder in folders)
     consumed = [COMMAND, "consume", "--until-caught-up", "--stream", DATA, "--store", clickhouse_database]
-    with operated(first), operated(second):
+    with ExitStack() as stack:
+        stack.enter_context(operated(first))
         first.wait_ready()
         first.wait(lambda: first.total("usageaudit_window_rules", state="stepping") == 1, "the scheduler")
+        stack.enter_context(operated(second))
         _publish(tmp_path, 0, 30, 59)
         subprocess.run([*consumed, "--policies", str(bundle)], cwd=tmp_path, check=True, capture_output=True)
         _publish(tmp_path, 400)
