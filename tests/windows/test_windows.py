@@ -38,7 +38,20 @@ KINDS = (
 )
 
 
-@pytest.fixture(scope="module", params=[EMBEDDED, SERVER])
+def _counted(store: str, kind: str) -> bool:
+    """Tell whether a kind is tried on a store: in the short form days are on the one, and months on the other."""
+    return STREAMS > 1_000 or " by " not in kind or (" by day" in kind) == (store == "embedded")
+
+
+CASES = [
+    pytest.param(one.values[0], kind, id=f"{one.id}-{kind}", marks=one.marks)
+    for one in (EMBEDDED, SERVER)
+    for kind in KINDS
+    if _counted(str(one.values[0]), kind)
+]
+
+
+@pytest.fixture(scope="module")
 def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """Yield a store with its tables."""
     with migrated_store(request, tmp_path_factory) as made:
@@ -158,7 +171,7 @@ def _text(t: int) -> str:
     return datetime.fromtimestamp(t, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("opened", "kind"), CASES, indirect=["opened"])
 def test_live_and_in_a_back_test_a_policy_finds_what_the_reference_finds(
     kind: str, store: Store, tmp_path: Path
 ) -> None:
