@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
-from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,11 +15,9 @@ from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from threading import Event
 
-    from usageaudit.alerts.service import AlertsService
     from usageaudit.cli.settings import Settings
-    from usageaudit.operating.watching import Watch
     from usageaudit.pipeline.activity import Counts
     from usageaudit.pipeline.policies import Policies
     from usageaudit.pipeline.service import ConsumerConfig
@@ -70,45 +66,24 @@ def consume(
 def _serve(settings: Settings, *, until_caught_up: bool, everything: bool = False) -> Counts:
     import structlog
 
-    from usageaudit.cli.access import hold, limits_of
-    from usageaudit.cli.logs import configure_logging
-    from usageaudit.cli.remote import QueryServer
-    from usageaudit.operating.health import Health
-    from usageaudit.operating.service import Operated
+    from usageaudit.cli.serving import serving
     from usageaudit.pipeline.activity import Activity
-    from usageaudit.pipeline.policies import Policies
-    from usageaudit.pipeline.service import run_consumer, stopping_on_signals
-    from usageaudit.stores.address import EmbeddedAddress, parse_store_url
-    from usageaudit.stores.migrate import migrate
+    from usageaudit.pipeline.service import run_consumer
 
-    configure_logging(settings.log_level, settings.log_format)
-    stop, activity, reload = Event(), Activity(), _Reload()
-    operated = Operated(Health(activity, stop, settings.hung_seconds))
+    activity = Activity()
     with ExitStack() as stack:
-        # First, since nothing but a handler lets SIGTERM end the first process of a container.
-        stack.enter_context(stopping_on_signals(stop, reload.request))
-        chosen = "http" in settings.model_fields_set
-        if chosen or not until_caught_up:
-            operated.listen(settings.http, chosen=chosen)
-            stack.callback(operated.close)
-        reload.policies = policies = Policies(settings.policies)
-        store = hold(settings.store)
-        stack.callback(store.close)
-        migrate(store)
-        address = parse_store_url(settings.store)
-        if isinstance(address, EmbeddedAddress):
-            stack.enter_context(QueryServer(address.directory, store, limits_of(settings)))
-        operated.started(policies, stack.enter_context(watching(settings, store)))
+        service = stack.enter_context(serving(settings, activity, listens=not until_caught_up))
+        store, policies, stop = service.store, service.policies, service.stop
         if everything:
-            operated.scheduling(stack.enter_context(_scheduling(store, policies, stop)))
+            service.operated.scheduling(stack.enter_context(_scheduling(store, policies, stop)))
             if settings.alerts is not None:
                 from usageaudit.alerts.service import ALONE_SECONDS, alerts_service
 
-                alerts = alerts_service(
-                    settings.alerts, store, lambda: policies.bundle, stop, lease_seconds=ALONE_SECONDS
+                alerts = stack.enter_context(
+                    alerts_service(settings.alerts, store, lambda: policies.bundle, stop, lease_seconds=ALONE_SECONDS)
                 )
-                reload.alerts = stack.enter_context(alerts)
-                operated.dispatching(reload.alerts.state)
+                service.reloads.append(alerts.request_reload)
+                service.operated.dispatching(alerts.state)
         structlog.get_logger("usageaudit").info(
             "recording", stream=masked(settings.stream), store=masked(settings.store), bundle=policies.bundle_hash
         )
@@ -127,34 +102,17 @@ def schedule(context: typer.Context, store: StoreOption = None, policies: Polici
     """
     import structlog
 
-    from usageaudit.cli.access import hold
-    from usageaudit.cli.logs import configure_logging
-    from usageaudit.operating.health import Health
-    from usageaudit.operating.service import Operated
+    from usageaudit.cli.serving import serving
     from usageaudit.pipeline.activity import Activity
-    from usageaudit.pipeline.policies import Policies
-    from usageaudit.pipeline.service import stopping_on_signals
     from usageaudit.scheduler.running import run_scheduler
     from usageaudit.scheduler.service import SchedulerState
     from usageaudit.stores.ledger import Ledger
-    from usageaudit.stores.migrate import migrate
 
     settings = settings_of(context, store=store, policies=policies)
-    configure_logging(settings.log_level, settings.log_format)
-    stop, reload, state = Event(), _Reload(), SchedulerState()
-    activity = Activity(connected=True)  # it has no stream that could be away
-    operated = Operated(Health(activity, stop, settings.hung_seconds))
-    with ExitStack() as stack:
-        stack.enter_context(stopping_on_signals(stop, reload.request))
-        operated.listen(settings.http, chosen="http" in settings.model_fields_set)
-        stack.callback(operated.close)
-        reload.policies = loaded = Policies(settings.policies)
-        opened = hold(settings.store)
-        stack.callback(opened.close)
-        migrate(opened)
-        ledger = Ledger(opened)
-        operated.started(loaded, stack.enter_context(watching(settings, opened)))
-        operated.scheduling(state)
+    state, activity = SchedulerState(), Activity(connected=True)  # it has no stream that could be away
+    with serving(settings, activity) as service:
+        ledger, loaded = Ledger(service.store), service.policies
+        service.operated.scheduling(state)
         structlog.get_logger("usageaudit").info(
             "scheduling", store=masked(settings.store), bundle=loaded.bundle_hash, rules=len(loaded.bundle.windowed)
         )
@@ -163,7 +121,7 @@ def schedule(context: typer.Context, store: StoreOption = None, policies: Polici
             activity.live()
             return loaded.current(ledger).bundle
 
-        run_scheduler(opened, current, stop, state)
+        run_scheduler(service.store, current, service.stop, state)
 
 
 @contextmanager
@@ -181,20 +139,6 @@ def _scheduling(store: Store, policies: Policies, stop: Event) -> Iterator[Sched
         own.close()
 
 
-@dataclass(slots=True)
-class _Reload:
-    """Passes SIGHUP on to the policies, and to alerts, once there are some."""
-
-    policies: Policies | None = None
-    alerts: AlertsService | None = None
-
-    def request(self) -> None:
-        if self.policies is not None:
-            self.policies.request_reload()
-        if self.alerts is not None:
-            self.alerts.request_reload()
-
-
 def _consumer_config(settings: Settings, *, until_caught_up: bool) -> ConsumerConfig:
     from usageaudit.pipeline.rejections import RejectionLimit
     from usageaudit.pipeline.service import ConsumerConfig
@@ -206,31 +150,3 @@ def _consumer_config(settings: Settings, *, until_caught_up: bool) -> ConsumerCo
         until_caught_up=until_caught_up,
         rejections=RejectionLimit(settings.rejected_share, settings.rejected_window),
     )
-
-
-def watching(settings: Settings, store: Store) -> Watch:
-    """Return what looks after store, spools and disks of a service."""
-    from usageaudit.operating.watching import Watch
-    from usageaudit.stores.address import EmbeddedAddress, parse_store_url
-    from usageaudit.stream_url import EmbeddedStreamAddress, parse_stream_url
-
-    spool = _spool(settings.spool)
-    stream_address, store_address = parse_stream_url(settings.stream), parse_store_url(settings.store)
-    folders = {
-        "stream": stream_address.directory if isinstance(stream_address, EmbeddedStreamAddress) else None,
-        "store": store_address.directory if isinstance(store_address, EmbeddedAddress) else None,
-        "spool": spool,
-    }
-    there = {name: folder for name, folder in folders.items() if folder is not None}
-    return Watch(store.another(), there, spool)
-
-
-def _spool(setting: str | None) -> Path | None:
-    from usageaudit.publisher.spool.folder import named_folder
-
-    try:
-        return named_folder(setting)
-    except ConfigurationError:
-        if setting is None:  # a user without a home has no default folder
-            return None
-        raise
