@@ -8,6 +8,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
@@ -232,17 +233,19 @@ def test_only_those_are_written_to_again_who_were_refused(start: Callable[..., i
     assert [to for to, _, _ in mailbox.taken] == [TO[:1], TO[1:], TO]
 
 
-def _dripping(lines: bytes, closed: threading.Event) -> int:
-    """Start a server that sends lines of a greeting that never ends, and return its port."""
-    listening = socket.create_server(("127.0.0.1", 0))
+def _dripping(lines: bytes, closed: threading.Event, host: str = "127.0.0.1") -> int:
+    """Start a server that sends lines of a greeting that hardly ever ends, and return its port."""
+    listening = socket.create_server((host, 0))
 
     def serve() -> None:
         connection, _ = listening.accept()
         with listening, connection:
-            while not closed.wait(0.05):
+            for _ in range(200):
                 try:
                     connection.sendall(lines)
                 except OSError:
+                    return
+                if closed.wait(0.05):
                     return
 
     threading.Thread(target=serve, daemon=True).start()
@@ -259,6 +262,26 @@ def test_a_server_that_never_comes_to_the_point_is_given_up_in_time(lines: bytes
             _target(port, seconds=0.5).deliver(notification())
     finally:
         closed.set()
+    assert failed.value.again
+    assert time.monotonic() - began < 5
+
+
+def test_the_time_is_that_of_all_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address where nobody answers takes its share of the time, and the next one has only the rest."""
+    closed = threading.Event()
+    port = _dripping(b"220-wait\r\n", closed, "127.0.0.2")
+    monkeypatch.setattr("usageaudit.alerts.targets.email.system_addresses", lambda _: ["127.0.0.1", "127.0.0.2"])
+    with socket.socket() as full, ExitStack() as waiting:
+        full.bind(("127.0.0.1", port))
+        full.listen(0)
+        for _ in range(3):  # who comes when the queue is full hears nothing
+            one = waiting.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(("127.0.0.1", port))
+        began = time.monotonic()
+        with pytest.raises(DeliveryFailed) as failed:
+            _target(port, seconds=0.6).deliver(notification())
+    closed.set()
     assert failed.value.again
     assert time.monotonic() - began < 5
 

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 MOST_SUBJECT, MOST_BODY, MOST_VALUE, MOST_SAID = 200, 10_000, 2_000, 300
 MOST_REMEMBERED = 1_000
+_HANG_UP_SECONDS = 0.1
 _NO_ID = re.compile(r"[^A-Za-z0-9]")
 _ROW = '<tr><th align="left" valign="top">{}</th><td>{}</td></tr>'
 
@@ -141,13 +142,13 @@ class EmailTarget:
         settings, deadline = self._settings, Deadline(self._settings.seconds)
         password = revealed(settings.password, settings.name) if settings.password else ""
         context = ssl.create_default_context()
-        session = _unconnected(settings, context)
+        session = smtplib.SMTP(timeout=settings.seconds)
+        session._host = settings.host  # type: ignore[attr-defined]  # noqa: SLF001  STARTTLS asks for this name
         addresses = self._addresses(deadline)
-        over = threading.Timer(deadline.left(), _hang_up, [session])
-        over.daemon = True
-        over.start()
+        over, left = threading.Event(), deadline.left()
+        threading.Thread(target=_hang_up, args=[session, left, over], name="alerts-mail-over", daemon=True).start()
         try:
-            _connect(session, addresses, settings.port)
+            _connect(session, settings, addresses, context, deadline)
             if settings.security == "starttls":
                 session.starttls(context=context)
             if settings.username and password:
@@ -156,7 +157,7 @@ class EmailTarget:
             with suppress(smtplib.SMTPException, OSError):  # the mail is taken: what the farewell meets is no matter
                 session.quit()
         finally:
-            over.cancel()
+            over.set()
             session.close()
 
     def _addresses(self, deadline: Deadline) -> Sequence[str]:
@@ -176,23 +177,28 @@ class EmailTarget:
         return addresses
 
 
-def _unconnected(settings: EmailSettings, context: ssl.SSLContext) -> smtplib.SMTP:
-    """Return a session that asks for the host's name in TLS, and can be connected to an address of it."""
-    tls = settings.security == "tls"
-    session = (
-        smtplib.SMTP_SSL(timeout=settings.seconds, context=context) if tls else smtplib.SMTP(timeout=settings.seconds)
-    )
-    session._host = settings.host  # type: ignore[attr-defined]  # noqa: SLF001  its constructor would connect there
-    return session
+def _connect(
+    session: smtplib.SMTP,
+    settings: EmailSettings,
+    addresses: Sequence[str],
+    context: ssl.SSLContext,
+    deadline: Deadline,
+) -> None:
+    """Connect to the first address that answers; to connect, they share the time that is left.
 
-
-def _connect(session: smtplib.SMTP, addresses: Sequence[str], port: int) -> None:
-    """Connect to the first address that answers. Raises OSError of the last, or SMTPConnectError."""
+    Raises OSError of the last, or SMTPConnectError.
+    """
     failed = OSError("the name has no address")
-    for address in addresses:
+    for tried, address in enumerate(addresses):
         try:
-            code, said = session.connect(address, port)
+            share = deadline.left() / (len(addresses) - tried)
+            session.sock = socket.create_connection((address, settings.port), share)
+            session.sock.settimeout(deadline.left())
+            if settings.security == "tls":
+                session.sock = context.wrap_socket(session.sock, server_hostname=settings.host)
+            code, said = session.getreply()
         except OSError as error:
+            session.close()
             failed = error
         else:
             if code != 220:
@@ -209,11 +215,17 @@ def _log_in(session: smtplib.SMTP, settings: EmailSettings, password: str) -> No
         raise DeliveryFailed(message, again=False) from None
 
 
-def _hang_up(session: smtplib.SMTP) -> None:
-    connection = session.sock
-    if connection is not None:
-        with suppress(OSError):
-            connection.shutdown(socket.SHUT_RDWR)
+def _hang_up(session: smtplib.SMTP, seconds: float, over: threading.Event) -> None:
+    """Shut whatever connection a session has from so many seconds on, until it is over.
+
+    Once is not enough: there may be none at that moment, while an address is tried or TLS is agreed on.
+    """
+    while not over.wait(seconds):
+        connection, seconds = session.sock, _HANG_UP_SECONDS
+        if connection is not None:
+            with suppress(OSError):
+                # The method of TLS would forget its keys first, and what is sent meanwhile would go in clear.
+                socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def _place(settings: EmailSettings) -> str:
