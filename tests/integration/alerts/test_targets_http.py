@@ -170,8 +170,10 @@ def _apprise(url: str, monkeypatch: pytest.MonkeyPatch) -> AppriseSettings:
 
 
 @pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning")  # Apprise, when it loads its plugins
-def test_apprise_tells_whom_its_url_names(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A notification goes where Apprise leads it, and a refusal is tried again."""
+def test_apprise_tells_whom_its_url_names(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A notification goes where Apprise leads it, a refusal is tried again, and no log has a URL that is wrong."""
     target = open_target(_apprise(receiver.url.replace("http://", "json://"), monkeypatch), Network())
     target.deliver(notification())
     ((_, _, body),) = receiver.asked
@@ -180,10 +182,12 @@ def test_apprise_tells_whom_its_url_names(receiver: Receiver, monkeypatch: pytes
     with pytest.raises(DeliveryFailed, match="else") as failed:
         target.deliver(notification())
     assert failed.value.again
-    monkeypatch.setenv("APPRISE", "nobody-knows://s3cret")
-    with pytest.raises(DeliveryFailed, match="does not know") as failed:
-        target.deliver(notification())
-    assert (failed.value.again, "s3cret" in str(failed.value)) == (False, False)
+    for wrong in ("nobody-knows://s3cret", "slack://s3cret", "https://hooks.example/s3cret"):
+        monkeypatch.setenv("APPRISE", wrong)
+        with pytest.raises(DeliveryFailed, match="does not know") as failed:
+            target.deliver(notification())
+        assert (failed.value.again, "s3cret" in str(failed.value)) == (False, False)
+    assert "s3cret" not in caplog.text
 
 
 def test_apprise_is_used_only_where_that_is_allowed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,6 +6,9 @@ used only by a target that says `own_connections: true`.
 
 from __future__ import annotations
 
+import logging
+import threading
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from usageaudit.alerts.targets.port import Answer, DeliveryFailed
@@ -14,6 +17,8 @@ from usageaudit.alerts.targets.text import facts, fit, headline, link, lookup
 from usageaudit.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from usageaudit.alerts.config.settings import AppriseSettings
     from usageaudit.alerts.model import Notification
 
@@ -70,9 +75,26 @@ class AppriseTarget:
         settings, apprise = self._settings, self._apprise
         asset = apprise.AppriseAsset(storage_mode=apprise.PersistentStoreMode.MEMORY, allow_templates=False)
         service = apprise.Apprise(asset=asset)
-        if not service.add(revealed(settings.url, settings.name)):
+        with _unheard():
+            known = service.add(revealed(settings.url, settings.name))
+        if not known:
             raise DeliveryFailed(f"Apprise does not know the URL of {settings.name} ({settings.url})", again=False)
         return bool(service.notify(body, title, body_format=apprise.NotifyFormat.TEXT, timeout=settings.seconds))
+
+
+@contextmanager
+def _unheard() -> Iterator[None]:
+    """Let Apprise log nothing of this thread: what it says of a URL that it does not know is the whole URL."""
+    log, here = logging.getLogger("apprise"), threading.get_ident()
+
+    def of_others(record: logging.LogRecord) -> bool:
+        return record.thread != here
+
+    log.addFilter(of_others)
+    try:
+        yield
+    finally:
+        log.removeFilter(of_others)
 
 
 def _library(name: str) -> Any:
