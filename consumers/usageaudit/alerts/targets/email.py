@@ -143,7 +143,7 @@ class EmailTarget:
         password = revealed(settings.password, settings.name) if settings.password else ""
         context = ssl.create_default_context()
         session = smtplib.SMTP(timeout=settings.seconds)
-        session._host = settings.host  # type: ignore[attr-defined]  # noqa: SLF001  STARTTLS asks for this name
+        session._host = _name(settings)  # type: ignore[attr-defined]  # noqa: SLF001  STARTTLS asks for this name
         addresses = self._addresses(deadline)
         over, left = threading.Event(), deadline.left()
         threading.Thread(target=_hang_up, args=[session, left, over], name="alerts-mail-over", daemon=True).start()
@@ -195,7 +195,7 @@ def _connect(
             session.sock = socket.create_connection((address, settings.port), share)
             session.sock.settimeout(deadline.left())
             if settings.security == "tls":
-                session.sock = context.wrap_socket(session.sock, server_hostname=settings.host)
+                session.sock = context.wrap_socket(session.sock, server_hostname=_name(settings))
             code, said = session.getreply()
         except OSError as error:
             session.close()
@@ -205,6 +205,11 @@ def _connect(
                 raise smtplib.SMTPConnectError(code, said)
             return
     raise failed
+
+
+def _name(settings: EmailSettings) -> str:
+    """Return the host's name as certificates have it: without the dot that only name servers know (RFC 6066, 3)."""
+    return settings.host.rstrip(".")
 
 
 def _log_in(session: smtplib.SMTP, settings: EmailSettings, password: str) -> None:

@@ -20,10 +20,16 @@ _METADATA = frozenset(
     for text in (
         "169.254.169.254",  # AWS, Azure, Google and most others
         "169.254.170.2",  # tasks of AWS ECS
+        "169.254.170.23",  # pods of AWS EKS
         "fd00:ec2::254",
+        "fd00:ec2::23",
         "fd20:ce::254",  # Google
         "100.100.100.200",  # Alibaba
+        "fd00:100::100:200",
         "192.0.0.192",  # Oracle
+        "fd00:c1::a9fe:a9fe",
+        "fd00:a9fe:a9fe::1",  # Linode
+        "fd00:42::42",  # Scaleway
         "168.63.129.16",  # Azure's host: a public address that never leaves the machine
     )
 )

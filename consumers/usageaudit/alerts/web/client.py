@@ -12,6 +12,7 @@ import time
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qsl, unquote
 
 import httpcore2
 import httpx2
@@ -35,7 +36,7 @@ MAX_ANSWER = 64 * 1024
 """How many bytes of an answer's body are read."""
 BODY_SECONDS = 2.0
 """How long the body of an answer is waited for, whose status is known."""
-_SECRET_LENGTH = 20
+_SECRET_LENGTH, _VALUE_LENGTH = 20, 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,16 @@ def _head(place: _Place, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]
 
 
 def _known_secrets(place: _Place, headers: Mapping[str, str], secrets: Sequence[str]) -> list[str]:
-    """Return what must not be seen in an answer: secrets, and what is long in the URL's path and in headers."""
-    path = place.url.target.decode("latin-1")
-    words = [path, *path.replace("?", "/").split("/"), *(word for value in headers.values() for word in value.split())]
-    return [*filter(None, secrets), *(word for word in words if len(word) >= _SECRET_LENGTH)]
+    """Return what must not be seen in an answer: secrets, and what is long in the URL and in headers.
+
+    Of the URL these are the whole, the parts of its path and the values of its parameters, as written and as meant.
+    """
+    target = place.url.target.decode("latin-1")
+    path, _, query = target.partition("?")
+    values = [value for _, value in parse_qsl(query)] + [part.partition("=")[2] for part in query.split("&")]
+    words = [target, path, *path.split("/"), *(word for value in headers.values() for word in value.split())]
+    words += [unquote(word) for word in words]
+    long = [word for word in words if len(word) >= _SECRET_LENGTH] + [
+        one for one in values if len(one) >= _VALUE_LENGTH
+    ]
+    return [*filter(None, secrets), *long]

@@ -120,7 +120,9 @@ class _Stream(httpcore2.NetworkStream):
     ) -> httpcore2.NetworkStream:
         try:
             self._connection.settimeout(self._deadline.left())
-            self._connection = ssl_context.wrap_socket(self._connection, server_hostname=server_hostname)
+            # A dot at the end belongs to the name server alone: no certificate has it (RFC 6066, 3).
+            name = server_hostname.rstrip(".") if server_hostname else None
+            self._connection = ssl_context.wrap_socket(self._connection, server_hostname=name)
         except OSError:
             self._connection.close()
             raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
 
 Resolve = Callable[[str], Sequence[str]]
 """Returns the addresses of a host name, or of an address itself. Raises OSError where there is none."""
+KEPT_SECONDS = 30.0
+"""For how long an answer that came too late holds."""
 
 
 def system_addresses(host: str) -> list[str]:
@@ -23,11 +26,16 @@ def system_addresses(host: str) -> list[str]:
 
 @dataclass(slots=True)
 class _Asked:
-    """A question on its way; the answer or the error is there when `done` is set."""
+    """A question on its way; the answer or the error is there when `done` is set, which was at `answered`."""
 
     done: threading.Event = field(default_factory=threading.Event)
     addresses: Sequence[str] = ()
     error: Exception | None = None
+    answered: float = 0.0
+
+    def is_old(self) -> bool:
+        """Tell whether it was answered when nobody waited any more, and so long ago that it may be wrong by now."""
+        return self.done.is_set() and time.monotonic() - self.answered > KEPT_SECONDS
 
 
 class Resolver:
@@ -44,9 +52,10 @@ class Resolver:
     def addresses(self, host: str, deadline: Deadline) -> Sequence[str]:
         """Return the addresses of a host. Raises OSError, of which TimeoutError is one, and UnicodeError."""
         asked = self._open.get(host)
-        if asked is None:
-            asked = self._open[host] = _Asked()
+        if asked is None or asked.is_old():
+            asked = _Asked()
             threading.Thread(target=self._ask, args=[host, asked], name="usageaudit-resolve", daemon=True).start()
+            self._open[host] = asked
         if not asked.done.wait(deadline.left()):
             raise TimeoutError
         self._open.pop(host, None)
@@ -60,4 +69,5 @@ class Resolver:
         except (OSError, UnicodeError) as error:  # a label of no or too many letters is a UnicodeError
             asked.error = error
         finally:
+            asked.answered = time.monotonic()
             asked.done.set()
