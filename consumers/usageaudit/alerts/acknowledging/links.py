@@ -12,13 +12,14 @@ import hashlib
 import hmac
 import time
 from abc import abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from usageaudit.errors import ConfigurationError, UsageAuditError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 LINK_SECONDS = 7 * 86_400
 LEAST_SECRET = 16
@@ -69,12 +70,18 @@ class AcknowledgeLink:
         found = _decoded(token)
         mac, body = found[:_MAC], found[_MAC:]
         # All keys are tried, so that how long it takes does not tell which one it was.
-        ours = [hmac.compare_digest(mac, _mac(_key(one), body)) for one in (self.secret, *self.former)]
+        ours = [hmac.compare_digest(mac, _mac(key, body)) for key in (_key(self.secret), *self._former_keys())]
         if not any(ours):
             raise LinkRefused("the link is none that was made here")
         if int.from_bytes(body[:_TIME]) <= self.clock():
             raise LinkExpired("the link has expired")
         return body[_TIME:].decode()
+
+    def _former_keys(self) -> Iterator[bytes]:
+        """Yield the keys of former secrets; one whose file somebody took away meanwhile is over, and ends no other."""
+        for one in self.former:
+            with suppress(ConfigurationError):
+                yield _key(one)
 
 
 def checked_secret(secret: Revealing) -> str:

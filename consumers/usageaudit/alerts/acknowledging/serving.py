@@ -47,20 +47,23 @@ class _BadRequest(Exception):
 
 @dataclass(slots=True)
 class Serving:
-    """Answers requests; for one thread. `token` None is no API at all."""
+    """Answers requests; for one thread. `token` None is no API at all.
+
+    Wrong links and wrong tokens are counted apart. A link that is good is taken however many wrong ones came from its
+    address, which behind a proxy is everybody's: a link can't be guessed, so that nothing is won by refusing it.
+    """
 
     store: Store
     link: AcknowledgeLink
     token: Revealing | None
     acknowledge: Acknowledge
     throttle: Throttle = field(default_factory=Throttle)
+    links: Throttle = field(default_factory=Throttle)
 
     def __call__(self, request: Request) -> Answer:
         """Return the answer to a request."""
         if request.path == "/livez":
             return _json(HTTPStatus.OK, {"alive": True})
-        if self.throttle.refuses(request.peer):
-            return plain_answer(HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": f"{self.throttle.seconds:.0f}"})
         try:
             if request.path.startswith(PATH):
                 return self._by_link(request, request.path.removeprefix(PATH))
@@ -79,7 +82,9 @@ class Serving:
         except LinkExpired:
             return page.refused(HTTPStatus.GONE, "This link is no longer good")
         except LinkRefused:
-            self.throttle.failed(request.peer)
+            if self.links.refuses(request.peer):
+                return _too_many(self.links)
+            self.links.failed(request.peer)
             return page.refused(HTTPStatus.FORBIDDEN, "This link is not good")
         facts = facts_of(self.store, alert_id)
         if facts is None:
@@ -93,6 +98,8 @@ class Serving:
         return page.done(self._keep(facts, by, "link", comment))
 
     def _by_api(self, request: Request, expected: Revealing) -> Answer:
+        if self.throttle.refuses(request.peer):
+            return _too_many(self.throttle)
         if not _authorized(request, expected):
             self.throttle.failed(request.peer)
             return plain_answer(HTTPStatus.FORBIDDEN)
@@ -122,9 +129,13 @@ class Serving:
         return facts_of(self.store, facts.alert_id) or facts
 
 
+def _too_many(throttle: Throttle) -> Answer:
+    return plain_answer(HTTPStatus.TOO_MANY_REQUESTS, {"Retry-After": f"{throttle.seconds:.0f}"})
+
+
 def _authorized(request: Request, expected: Revealing) -> bool:
     scheme, _, shown = request.headers.get("authorization", "").partition(" ")
-    right = hmac.compare_digest(shown.strip().encode(), checked_secret(expected).encode())
+    right = hmac.compare_digest(shown.strip().encode("latin-1"), checked_secret(expected).encode())
     return right and scheme.lower() == "bearer"
 
 

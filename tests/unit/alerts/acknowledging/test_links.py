@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from usageaudit.alerts.acknowledging import AcknowledgeLink, LinkExpired, LinkRefused
 from usageaudit.alerts.acknowledging.throttle import MOST_PEERS, Throttle
+from usageaudit.alerts.config.secrets import Secret
 from usageaudit.errors import ConfigurationError
 
 IDS = st.text("0123456789abcdef", min_size=32, max_size=32)
@@ -30,7 +31,7 @@ class Held:
 OLD, NEW = Held("o" * 32), Held("n" * 32)
 
 
-def _link(now: float = 1_000.0, secret: Held = NEW, former: tuple[Held, ...] = ()) -> AcknowledgeLink:
+def _link(now: float = 1_000.0, secret: Held = NEW, former: tuple[Held | Secret, ...] = ()) -> AcknowledgeLink:
     return AcknowledgeLink("https://audit.example.org/base/", secret, former, seconds=60, clock=lambda: now)
 
 
@@ -86,11 +87,15 @@ def test_a_link_ends() -> None:
 
 
 def test_secrets_rotate() -> None:
-    """Links of a former secret hold while it is named, and not after."""
+    """Links of a former secret hold while it is named and there, and not after; that it is gone ends no other."""
     token = _token(_link(secret=OLD), "a" * 32)
     assert _link(former=(OLD,)).alert_of(token) == "a" * 32
     with pytest.raises(LinkRefused):
         _link().alert_of(token)
+    gone = Secret("file", "/nowhere/former.key")
+    assert _link(former=(gone, OLD)).alert_of(token) == "a" * 32
+    with pytest.raises(LinkRefused):
+        _link(former=(gone,)).alert_of(token)
 
 
 def test_short_secrets_sign_nothing() -> None:

@@ -23,12 +23,12 @@ from usageaudit.stores.address import open_store
 from usageaudit.stores.migrate import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from usageaudit.stores.port import Store
 
-ALERT, TOKEN = "a1" * 16, "t" * 32
+ALERT, TOKEN = "a1" * 16, "t\u00f6k\u20acn" * 8
 _OPENED = """INSERT INTO alert_decisions (violation_id, recorded, outcome, alert_id, kind, policy_id, policy_version,
     severity, group, event_time, decided_at)
 SELECT {alert:String}, now64(3), 'opened', {alert:String}, 'event', 'pack/<script>x</script>', 1, 'critical',
@@ -57,7 +57,7 @@ class Asked:
     link: AcknowledgeLink = field(default_factory=lambda: AcknowledgeLink("http://x", Held("s" * 32)))
 
     def ask(
-        self, method: str, path: str, body: bytes | None = None, headers: dict[str, str] | None = None
+        self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str | bytes] | None = None
     ) -> tuple[int, str, dict[str, str]]:
         """Send one request, and return status, body and headers."""
         with closing(http.client.HTTPConnection("127.0.0.1", self.number, timeout=20)) as connection:
@@ -87,7 +87,8 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     migrate(store)
     own = store.another()
     link = AcknowledgeLink("http://x", Held("s" * 32))
-    serving = Serving(own, link, Held(TOKEN), acknowledge, Throttle(failures=10**9))
+    many = 10**9
+    serving = Serving(own, link, Held(TOKEN), acknowledge, Throttle(failures=many), Throttle(failures=many))
     port = HttpPort("127.0.0.1", 0, lambda *_: None, PortLimits(seconds=3), takes=serving)
     port.open()
     yield Asked(store, port.port, serving)
@@ -143,12 +144,12 @@ def test_links_that_are_not_good_say_nothing(asked: Asked) -> None:
 def test_the_api_wants_its_token(asked: Asked) -> None:
     """Without the token every path is 403, whether or not there is such an alert; with it an alert is acknowledged."""
     alert = asked.opened("e5" * 16)
-    good = {"Authorization": f"Bearer {TOKEN}"}
+    good = {"Authorization": f"Bearer {TOKEN}".encode()}
     for wrong in (
-        dict[str, str](),
-        {"Authorization": "Bearer x"},
-        {"Authorization": f"Basic {TOKEN}"},
-        {"Authorization": TOKEN},
+        dict[str, bytes](),
+        {"Authorization": b"Bearer x"},
+        {"Authorization": f"Basic {TOKEN}".encode()},
+        {"Authorization": TOKEN.encode()},
     ):
         for path in (f"/alerts/{alert}", "/alerts/none"):
             assert asked.ask("GET", path, headers=wrong)[:2] == (403, "Forbidden\n")
@@ -164,16 +165,19 @@ def test_the_api_wants_its_token(asked: Asked) -> None:
 
 
 def test_failed_tries_are_bounded(asked: Asked) -> None:
-    """After so many wrong tokens an address is answered 429, also with a good one."""
-    alert = asked.opened("f6" * 16)
-    asked.serving.throttle = Throttle(failures=3)
+    """After so many wrong tokens an address is answered 429, the API also with a good one, but never a good link."""
+    alert, good = asked.opened("f6" * 16), {"Authorization": f"Bearer {TOKEN}".encode()}
+    asked.serving.throttle, asked.serving.links = Throttle(failures=3), Throttle(failures=3)
     try:
-        statuses = [asked.ask("GET", "/acknowledge/guess")[0] for _ in range(5)]
-        assert statuses == [403, 403, 403, 429, 429]
-        assert asked.ask("GET", asked.path(alert))[0] == 429
+        assert [asked.ask("GET", "/acknowledge/guess")[0] for _ in range(5)] == [403, 403, 403, 429, 429]
+        assert asked.ask("GET", asked.path(alert))[0] == 200
+        assert asked.ask("GET", f"/alerts/{alert}", headers=good)[0] == 200
+        assert [asked.ask("GET", "/alerts/x")[0] for _ in range(5)] == [403, 403, 403, 429, 429]
+        assert asked.ask("GET", f"/alerts/{alert}", headers=good)[0] == 429
+        assert asked.ask("POST", asked.path(alert), b"")[0] == 200
     finally:
-        asked.serving.throttle = Throttle(failures=10**9)
-    assert asked.ask("GET", asked.path(alert))[0] == 200
+        asked.serving.throttle, asked.serving.links = Throttle(failures=10**9), Throttle(failures=10**9)
+    assert asked.ask("GET", f"/alerts/{alert}", headers=good)[0] == 200
 
 
 def _raw(asked: Asked, sent: bytes) -> bytes:
