@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 TOLERANCE = 300  # seconds between the sender's clock and ours
 MAX_BODY = 1024 * 1024
 KEYS = [base64.b64decode(secret.removeprefix("whsec_")) for secret in os.environ["WEBHOOK_SECRETS"].split()]
+if not KEYS or min(map(len, KEYS)) < 24:
+    sys.exit("WEBHOOK_SECRETS needs keys of 24 bytes or more: anybody could sign by an empty one")
 DATABASE = sys.argv[2]
 log = logging.getLogger("webhooks")
 

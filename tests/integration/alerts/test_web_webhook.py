@@ -16,6 +16,7 @@ from ipaddress import ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 from standardwebhooks.webhooks import Webhook, WebhookVerificationError
 
@@ -174,9 +175,10 @@ def test_the_body_has_every_field(occasion: Occasion) -> None:
 
 
 def test_evidence_that_was_cut_does_not_stop_an_alert() -> None:
-    """Evidence that is no JSON is left out, and the rest is told."""
-    cut = replace(notification(), alert=replace(ALERT, evidence='{"a":"'))
-    assert payload(cut, 0.0)["data"]["evidence"] == {}
+    """Evidence that is no JSON, or too deep to be written, is left out, and the rest is told."""
+    for text in ('{"a":"', '{"a":' + "[" * 300 + "]" * 300 + "}"):
+        cut = replace(notification(), alert=replace(ALERT, evidence=text))
+        assert json.loads(orjson.dumps(payload(cut, 0.0)))["data"]["evidence"] == {}
 
 
 @contextmanager
@@ -196,6 +198,15 @@ def received(folder: Path) -> list[tuple[str, str]]:
     """Return id and body of what the receiver has kept."""
     with closing(sqlite3.connect(folder / "received.sqlite")) as database:
         return database.execute("SELECT id, body FROM received").fetchall()
+
+
+@pytest.mark.parametrize("secrets", ["", "whsec_", f"whsec_{'A' * 44} whsec_c2hvcnQ="])
+def test_the_example_knows_no_key_that_is_none(tmp_path: Path, secrets: str) -> None:
+    """An empty or short key, as a line that went wrong leaves it, is refused: anybody could sign by it."""
+    program = [sys.executable, str(ROOT / "docs/examples/webhook_receiver.py"), "0", str(tmp_path / "received.sqlite")]
+    environment = {**os.environ, "WEBHOOK_SECRETS": secrets}
+    ended = subprocess.run(program, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert (ended.returncode, "24 bytes" in ended.stderr) == (1, True)
 
 
 def test_the_example_takes_each_alert_once(keys: Keys, tmp_path: Path) -> None:

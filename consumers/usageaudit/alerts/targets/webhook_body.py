@@ -114,6 +114,7 @@ def _data(alert: Alert) -> WebhookAlert:
 def _evidence(text: str) -> dict[str, Any]:
     try:
         read = orjson.loads(text)
-    except orjson.JSONDecodeError:  # what an older version wrote may be cut
+        orjson.dumps(read)  # which bears less depth than reading does
+    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # what an older version wrote may be cut
         return {}
     return read if isinstance(read, dict) else {}
