@@ -27,7 +27,7 @@ from usageaudit.alerts.model import Alert, Notification
 from usageaudit.alerts.signing import new_secret
 from usageaudit.alerts.targets.port import DeliveryFailed
 from usageaudit.alerts.targets.webhook import WebhookTarget
-from usageaudit.alerts.targets.webhook_body import payload
+from usageaudit.alerts.targets.webhook_body import MOST_EVIDENCE, payload
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,10 +175,11 @@ def test_the_body_has_every_field(occasion: Occasion) -> None:
 
 
 def test_evidence_that_was_cut_does_not_stop_an_alert() -> None:
-    """Evidence that is no JSON, or too deep to be written, is left out, and the rest is told."""
-    for text in ('{"a":"', '{"a":' + "[" * 300 + "]" * 300 + "}"):
+    """Evidence that is no JSON, too deep to be written or too large is told as text, and so is the rest."""
+    for text in ('{"a":"', '{"a":' + "[" * 300 + "]" * 300 + "}", json.dumps({"a": ["x" * 2_000] * 500})):
         cut = replace(notification(), alert=replace(ALERT, evidence=text))
-        assert json.loads(orjson.dumps(payload(cut, 0.0)))["data"]["evidence"] == {}
+        evidence = json.loads(orjson.dumps(payload(cut, 0.0)))["data"]["evidence"]
+        assert len(evidence["text"]) == min(len(text), MOST_EVIDENCE)
 
 
 @contextmanager

@@ -6,7 +6,6 @@ Sources: CloudEvents 1.0.2, its JSON format and its Kafka protocol binding (stru
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -15,7 +14,7 @@ from kafka import KafkaProducer, errors
 
 from usageaudit.alerts.targets.port import Answer, DeliveryFailed
 from usageaudit.alerts.targets.text import evidence_text, fit, link
-from usageaudit.alerts.targets.webhook_body import TYPE
+from usageaudit.alerts.targets.webhook_body import TYPE, evidence_of
 from usageaudit.alerts.web.deadline import Deadline
 from usageaudit.cloudevents import CONTENT_TYPE, encode_structured
 from usageaudit.errors import ConfigurationError
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from usageaudit.alerts.model import Alert, Notification
 
 SOURCE = "usageaudit/alerts"
-MOST_TEXT, MOST_EVIDENCE = 16_384, 65_536
+MOST_TEXT = 16_384
 """So that a record stays below the million bytes that a broker takes by default."""
 SETTINGS: dict[str, Any] = {
     "client_id": "usageaudit-alerts",
@@ -86,22 +85,10 @@ def _data(alert: Alert) -> dict[str, Any]:
         "policy_version": alert.policy_version,
         "count": alert.count,
         "group": {fit(name, 256): fit(value, 1_024) for name, value in sorted(alert.group.items())[:100]},
-        "evidence": _evidence(alert),
+        "evidence": evidence_of(evidence_text(alert)),
         "acknowledge_url": link(alert.acknowledge_url),
     }
     return texts | rest
-
-
-def _evidence(alert: Alert) -> dict[str, Any]:
-    """Return the evidence; what can't be read, is too large or too deep is text in a field `text`."""
-    text = evidence_text(alert)
-    if len(text) <= MOST_EVIDENCE:
-        with suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
-            found = orjson.loads(text or "{}")
-            orjson.dumps(found)  # which bears less depth than reading does
-            if isinstance(found, dict):
-                return found
-    return {"text": fit(text, MOST_EVIDENCE)}
 
 
 class KafkaTarget:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import Field, TypeAdapter
 from typing_extensions import TypedDict
 
 from usageaudit.alerts.model import Status  # noqa: TC001, pydantic reads it
+from usageaudit.alerts.targets.text import evidence_text, fit
 from usageaudit.verdicts import Severity  # noqa: TC001, pydantic reads it
 
 if TYPE_CHECKING:
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 TYPE = "io.usageaudit.alert"
 """What the types of bodies begin with; the occasion follows."""
 SCHEMA_ID = "urn:usageaudit:schema:webhook"
+MOST_EVIDENCE = 65_536
+"""So that a body stays below the million bytes that receivers and brokers take by default."""
 
 
 class WebhookAlert(TypedDict):
@@ -105,16 +109,18 @@ def _data(alert: Alert) -> WebhookAlert:
         "model": alert.model,
         "event_source": alert.event_source,
         "event_id": alert.event_id,
-        "evidence": _evidence(alert.evidence),
+        "evidence": evidence_of(evidence_text(alert)),
         "bundle": alert.bundle,
         "acknowledge_url": alert.acknowledge_url,
     }
 
 
-def _evidence(text: str) -> dict[str, Any]:
-    try:
-        read = orjson.loads(text)
-        orjson.dumps(read)  # which bears less depth than reading does
-    except (orjson.JSONDecodeError, orjson.JSONEncodeError):  # what an older version wrote may be cut
-        return {}
-    return read if isinstance(read, dict) else {}
+def evidence_of(text: str) -> dict[str, Any]:
+    """Return the evidence; what can't be read, is too large or too deep is text in a field `text`."""
+    if len(text) <= MOST_EVIDENCE:
+        with suppress(orjson.JSONDecodeError, orjson.JSONEncodeError):
+            found = orjson.loads(text or "{}")
+            orjson.dumps(found)  # which bears less depth than reading does
+            if isinstance(found, dict):
+                return found
+    return {"text": fit(text, MOST_EVIDENCE)}
