@@ -72,7 +72,8 @@ PAGERDUTY = {
 # https://developer.pagerduty.com/docs/events-api-v2/overview/: "Events API payloads are limited to 512 KB"
 PAGERDUTY_BYTES = 512 * 1024
 
-# https://docs.slack.dev/reference/block-kit/blocks and https://github.com/slackapi/node-slack-sdk (packages/types)
+# https://docs.slack.dev/reference/block-kit/blocks, …/block-kit/composition-objects/text-object, and
+# https://github.com/slackapi/node-slack-sdk (packages/types)
 
 
 def _slack_text(most: int, *kinds: str) -> dict[str, Any]:
@@ -86,13 +87,17 @@ def _slack_text(most: int, *kinds: str) -> dict[str, Any]:
             "emoji": {"type": "boolean"},
             "verbatim": {"type": "boolean"},
         },
+        # emoji: "only usable when type is plain_text", verbatim: "only usable when type is mrkdwn"
+        "if": {"properties": {"type": {"const": "plain_text"}}},
+        "then": {"not": {"required": ["verbatim"]}},
+        "else": {"not": {"required": ["emoji"]}},
     }
 
 
-def _slack_block(kind: str, **properties: Any) -> dict[str, Any]:
+def _slack_block(kind: str, *required: str, **properties: Any) -> dict[str, Any]:
     return {
         "type": "object",
-        "required": ["type"],
+        "required": ["type", *required],
         "additionalProperties": False,
         "properties": {"type": {"const": kind}, "block_id": {"type": "string", "maxLength": 255}, **properties},
     }
@@ -114,14 +119,17 @@ SLACK = {
             "maxItems": 50,
             "items": {
                 "oneOf": [
-                    _slack_block("header", text=_slack_text(150, "plain_text")),
+                    _slack_block("header", "text", text=_slack_text(150, "plain_text")),
+                    # fields: "Required if no text is provided", and the other way round
                     _slack_block(
                         "section",
                         text=_slack_text(3000, *_ANY),
                         fields={"type": "array", "minItems": 1, "maxItems": 10, "items": _slack_text(2000, *_ANY)},
-                    ),
+                    )
+                    | {"anyOf": [{"required": ["text"]}, {"required": ["fields"]}]},
                     _slack_block(
                         "context",
+                        "elements",
                         elements={"type": "array", "minItems": 1, "maxItems": 10, "items": _slack_text(3000, *_ANY)},
                     ),
                     _slack_block("divider"),

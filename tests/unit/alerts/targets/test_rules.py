@@ -95,6 +95,8 @@ BREACHES: list[tuple[str, tuple[Any, ...], Any]] = [
     ("slack", ("blocks", 1, "text", "text"), "<!channel>"),
     ("slack", ("blocks", 1, "text", "type"), "mrkdwn"),
     ("slack", ("blocks",), [{"type": "divider"}] * 51),
+    ("slack", ("blocks",), [{"type": "section"}]),
+    ("slack", ("blocks", 1, "text", "verbatim"), True),
     ("teams", ("attachments", 0, "content", "version"), "0.5"),
     ("teams", ("attachments", 0, "content", "body", 0, "inlines", 0, "text"), "x" * 30_000),
     ("teams", ("attachments", 0, "content", "body", 0, "type"), "TextBlock"),
