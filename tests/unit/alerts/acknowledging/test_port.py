@@ -89,7 +89,7 @@ def asked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Asked]:
     link = AcknowledgeLink("http://x", Held("s" * 32))
     many = 10**9
     serving = Serving(own, link, Held(TOKEN), acknowledge, Throttle(failures=many), Throttle(failures=many))
-    port = HttpPort("127.0.0.1", 0, lambda *_: None, PortLimits(seconds=3), takes=serving)
+    port = HttpPort("127.0.0.1", 0, lambda *_: None, PortLimits(seconds=10), takes=serving)
     port.open()
     yield Asked(store, port.port, serving)
     port.close()
@@ -216,8 +216,11 @@ def test_bodies_are_bounded_in_size_form_and_time(asked: Asked) -> None:
     ):
         answer = _raw(asked, b"POST " + path + b" HTTP/1.1\r\n" + said + b"\r\n\r\n")
         assert answer.split(b" ")[1] == status, said
+    hasty = HttpPort("127.0.0.1", 0, lambda *_: None, PortLimits(seconds=0.3), takes=asked.serving)
+    hasty.open()
     began = time.monotonic()
-    with socket.create_connection(("127.0.0.1", asked.number), 20) as connection:
+    with socket.create_connection(("127.0.0.1", hasty.port), 20) as connection:
         connection.sendall(b"POST " + path + b" HTTP/1.1\r\nContent-Length: 10\r\n\r\nby=")
         assert connection.recv(1) == b""
     assert time.monotonic() - began < 15
+    hasty.close()
