@@ -34,8 +34,10 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger("usageaudit.alerts")
 
-INTERVAL = 0.25
+INTERVAL = 0.5
 """Seconds between two steps."""
+REST = 2.0
+"""How many times as long as the last step took the store is left to others, which record what there is to tell of."""
 MOST = 20_000
 """How many records of the ledger are looked at in one step."""
 THOROUGH, ESCALATING, RESENDING, KEEPING = 10.0, 5.0, 2.0, 5.0
@@ -278,9 +280,11 @@ def run_dispatcher(dispatcher: Dispatcher, stop: Event, interval: float = INTERV
     """Take step after step until `stop` is set, then close; go on where the store was away."""
     pause = interval
     while not stop.is_set():
+        begun = time.monotonic()
         try:
-            done = dispatcher.step()
-            pause = interval if done is not None else max(interval, min(dispatcher.lease_seconds / 3, LONGEST_PAUSE))
+            leads = dispatcher.step() is not None
+            rest = REST * (time.monotonic() - begun) if leads else dispatcher.lease_seconds / 3
+            pause = max(interval, min(rest, LONGEST_PAUSE))
         except StoreUnavailable as error:
             log.warning("the store can't be reached; alerts wait", error=str(error))
             pause = min(max(pause * 2, interval), LONGEST_PAUSE)
