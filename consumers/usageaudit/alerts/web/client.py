@@ -7,6 +7,7 @@ connection serves one request.
 
 from __future__ import annotations
 
+import re
 import ssl
 import time
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ MAX_ANSWER = 64 * 1024
 BODY_SECONDS = 2.0
 """How long the body of an answer is waited for, whose status is known."""
 _SECRET_LENGTH, _VALUE_LENGTH = 20, 6
+_TOKEN = re.compile(r"(acknowledge\\?/)[A-Za-z0-9_-]{20,}")
+"""The secret part of a link that acknowledges, which stands in what is sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,14 +83,14 @@ class Web:
     ) -> Answer:
         """Send a body, `content` or else `json` as JSON, to a receiver and return its answer, where that is 2xx.
 
-        `name` is the target's, for messages; what of `secrets`, of the URL's path or of `headers` comes back in an
-        answer is masked. Raises DeliveryFailed.
+        `name` is the target's, for messages; what of `secrets`, of the URL, of `headers` or of a link that acknowledges
+        comes back in an answer is masked. Raises DeliveryFailed.
         """
         place = _place(url, name, self._network)
         body = orjson.dumps(json) if content is None else content
         known = _known_secrets(place, headers or {}, secrets)
         status, found, said = self._exchange(place, _head(place, headers or {}), body)
-        return judged(place.named, status, found, printable(said, known), self._now())
+        return judged(place.named, status, found, printable(_TOKEN.sub(r"\1***", said), known), self._now())
 
     def _exchange(
         self, place: _Place, headers: list[tuple[bytes, bytes]], body: bytes
