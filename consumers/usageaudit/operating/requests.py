@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -11,6 +12,8 @@ if TYPE_CHECKING:
 
 END = b"\r\n\r\n"
 MAX_HEADERS = 64
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+"""A token of RFC 9110, 5.6.2."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,11 @@ class Request:
 
 
 def parse_head(head: bytes, peer: str = "") -> Request | None:
-    """Return the request that a head begins, None where it is none of HTTP/1 or has too many headers."""
+    """Return the request that a head begins, None where it is none of HTTP/1 or has too many headers.
+
+    A name of a header with a space in it or behind it is refused, as RFC 9112 (5.1, 5.2) asks for: to another reader it
+    may be the length of the body.
+    """
     line, *lines = head.removesuffix(END).decode("latin-1").split("\r\n")
     words = line.split(" ")
     if len(words) != 3 or not words[1].startswith("/") or words[2] not in ("HTTP/1.0", "HTTP/1.1"):
@@ -38,6 +45,8 @@ def parse_head(head: bytes, peer: str = "") -> Request | None:
     headers: dict[str, str] = {}
     for one in lines:
         name, _, value = one.partition(":")
+        if _NAME.fullmatch(name) is None:
+            return None
         lower, value = name.lower(), value.strip()
         headers[lower] = f"{headers[lower]},{value}" if lower in headers else value
     return Request(words[0], words[1].partition("?")[0], headers, peer=peer)

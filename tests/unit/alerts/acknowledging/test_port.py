@@ -211,6 +211,8 @@ def test_bodies_are_bounded_in_size_form_and_time(asked: Asked) -> None:
         (b"Content-Length: 99999999", b"413"),
         (b"Content-Length: -1", b"400"),
         (b"Content-Length: 1\r\nContent-Length: 2", b"400"),
+        (b"Content-Length : 1", b"400"),
+        (b"X: y\r\n Content-Length: 1", b"400"),
         (b"Transfer-Encoding: chunked", b"411"),
         (b"\r\n".join(b"X: y" for _ in range(100)), b"400"),
     ):
