@@ -42,6 +42,14 @@ class Mailbox:
     taken: list[tuple[tuple[str, ...], bytes, bool]] = field(default_factory=list)
     replies: list[str] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    greeted: list[str] = field(default_factory=list)
+
+    async def handle_EHLO(  # noqa: N802  named by aiosmtpd
+        self, server: SMTP, session: Any, envelope: Any, hostname: str, responses: list[str]
+    ) -> list[str]:
+        session.host_name = hostname
+        self.greeted.append(hostname)
+        return responses
 
     async def handle_RCPT(  # noqa: N802  named by aiosmtpd
         self, server: SMTP, session: Any, envelope: Any, address: str, options: list[str]
@@ -264,6 +272,17 @@ def test_a_server_that_never_comes_to_the_point_is_given_up_in_time(lines: bytes
         closed.set()
     assert failed.value.again
     assert time.monotonic() - began < 5
+
+
+def test_nobody_is_asked_for_our_own_name(
+    start: Callable[..., int], mailbox: Mailbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name server that is silent can't hold a delivery by being asked who we are: we say our address."""
+    port = start(hostname="mail.example.org")
+    monkeypatch.setattr("socket.gethostname", lambda: "audit")
+    monkeypatch.setattr("socket.getfqdn", lambda: pytest.fail("a name server was asked"))
+    _target(port).deliver(notification())
+    assert mailbox.greeted == ["[127.0.0.1]"]
 
 
 def test_the_time_is_that_of_all_addresses(monkeypatch: pytest.MonkeyPatch) -> None:

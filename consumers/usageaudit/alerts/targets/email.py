@@ -142,7 +142,7 @@ class EmailTarget:
         settings, deadline = self._settings, Deadline(self._settings.seconds)
         password = revealed(settings.password, settings.name) if settings.password else ""
         context = ssl.create_default_context()
-        session = smtplib.SMTP(timeout=settings.seconds)
+        session = smtplib.SMTP(local_hostname="localhost", timeout=settings.seconds)  # else it asks name servers
         session._host = _name(settings)  # type: ignore[attr-defined]  # noqa: SLF001  STARTTLS asks for this name
         addresses = self._addresses(deadline)
         over, left = threading.Event(), deadline.left()
@@ -203,8 +203,17 @@ def _connect(
         else:
             if code != 220:
                 raise smtplib.SMTPConnectError(code, said)
+            session.local_hostname = _own_name(session.sock)
             return
     raise failed
+
+
+def _own_name(connection: socket.socket) -> str:
+    """Return what this machine says it is: its full name, or else its address (RFC 5321, 4.1.3)."""
+    name, address = socket.gethostname(), str(connection.getsockname()[0])
+    if "." in name and name.isascii():
+        return name
+    return f"[IPv6:{address}]" if ":" in address else f"[{address}]"
 
 
 def _name(settings: EmailSettings) -> str:
