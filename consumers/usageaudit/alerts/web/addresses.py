@@ -57,7 +57,7 @@ def refusal(address: str, host: str, network: Network) -> str | None:
     A name that is allowed may lie at loopback, private, unique local and shared (100.64/10) addresses; those of
     metadata services, link-local, multicast and all others are reached only where a network has them.
     """
-    given = ip_address(address)
+    given = ip_address(address.partition("%")[0])  # a zone (RFC 4007) would make it another address
     meant = _embedded(given)
     candidates = (given,) if meant is None else (given, meant)
     if any(one in allowed for one in candidates for allowed in network.networks):

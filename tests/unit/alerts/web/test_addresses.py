@@ -76,7 +76,14 @@ def test_a_name_that_is_allowed_may_be_private(private: str) -> None:
     [
         *("169.254.169.254", "fd00:ec2::254", "fd20:ce::254", "100.100.100.200", "168.63.129.16", "169.254.1.1"),
         *("fe80::1", "224.0.0.1", "ff02::1", "0.0.0.0", "::", "255.255.255.255", "::ffff:169.254.169.254"),
-        *("fd00:ec2::23", "fd00:c1::a9fe:a9fe", "fd00:a9fe:a9fe::1", "fd00:42::42", "fd00:100::100:200"),
+        *(
+            "fd00:ec2::23",
+            "fd00:c1::a9fe:a9fe",
+            "fd00:a9fe:a9fe::1",
+            "fd00:42::42",
+            "fd00:100::100:200",
+            "fd00:ec2::254%1",
+        ),
     ],
 )
 def test_no_name_leads_to_a_metadata_service(never: str) -> None:
