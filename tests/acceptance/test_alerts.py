@@ -81,6 +81,15 @@ class Alerted:
             except Empty:
                 continue
 
+    def await_delivered(self) -> list[dict[str, Any]]:
+        """Return the deliveries once the record has all of them as delivered, which comes after their arrival."""
+        until = time.monotonic() + SECONDS
+        rows = self.run("alerts", "list", "--limit=100000")
+        while {row["state"] for row in rows} != {"delivered"}:
+            assert time.monotonic() < until, rows
+            rows = self.run("alerts", "list", "--limit=100000")
+        return rows
+
     def run(self, *arguments: str, code: int = 0) -> list[dict[str, Any]]:
         """Run a command and return its rows."""
         done = subprocess.run(
@@ -154,7 +163,7 @@ def test_from_a_published_event_to_an_acknowledged_alert(alerted: Alerted) -> No
         assert _ask(base + path, b"by=Ada")[0] == 200
         assert json.loads(_ask(alert, headers=token)[1])["acknowledged"] is True
         assert _ask(alert)[0] == 403
-        (row,) = alerted.run("alerts", "list")
+        (row,) = alerted.await_delivered()
         assert (row["state"], row["delivery_id"], row["attempts"]) == ("delivered", arrival.delivery_id, 1)
     finally:
         assert _ended(process) == 0
@@ -186,11 +195,7 @@ def test_a_dispatcher_that_is_killed_again_and_again_loses_nothing(alerted: Aler
     process = alerted.start()
     try:
         alerted.await_alerts(published)
-        until = time.monotonic() + SECONDS
-        rows = alerted.run("alerts", "list", "--limit=100000")
-        while {row["state"] for row in rows} != {"delivered"}:
-            assert time.monotonic() < until, rows
-            rows = alerted.run("alerts", "list", "--limit=100000")
+        rows = alerted.await_delivered()
     finally:
         assert _ended(process) == 0
     while not alerted.arrivals.empty():
