@@ -17,6 +17,7 @@ from usageaudit.streams.port import Partition
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
     from tests.servers.cluster import Cluster, Replica
     from usageaudit.stores.ledger import Ledger
@@ -50,6 +51,11 @@ class WeakenedReplicas(Weakened):
         """Pass on."""
         assert isinstance(self.store, Replicated)
         return self.store.replicas
+
+    def staying(self) -> AbstractContextManager[str]:
+        """Pass on."""
+        assert isinstance(self.store, Replicated)
+        return self.store.staying()
 
     def catch_up(self, table: str = "ledger") -> None:
         """Pass on, unless it is off."""

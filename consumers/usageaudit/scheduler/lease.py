@@ -4,6 +4,9 @@ The clock that counts is the store's. Who takes the lease raises its epoch in th
 partition's, and of two at once only one gets each epoch. A holder that slept writes nothing that harms: findings are
 written under the condition that nobody took the lease over, what else schedulers write has keys that do not depend on
 who wrote it, and progress of a lower epoch does not count.
+
+Replicas may know of a lease later than its holder, or of its loss. So who finds it free looks again when its replica
+has caught up, and who finds it its own asks the fence, which all replicas share.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from usageaudit.scheduler.reading import OWN_STREAM
 from usageaudit.stores.fencing import fence_of
+from usageaudit.stores.settling import settle
 from usageaudit.streams.port import Partition
 
 if TYPE_CHECKING:
@@ -45,7 +49,10 @@ class Lease:
         """Take the lease where it is free, or renew it, and tell whether it is ours. To be called often."""
         holder, epoch, held = self._held()
         ours = holder == self.holder and epoch == self.epoch != 0
-        if held and not ours:
+        if not ours and not held:
+            settle(self.store, "leases")
+            holder, epoch, held = self._held()
+        if (held and not ours) or (ours and self._lost()):
             self.epoch = 0
             return False
         if not ours:
@@ -72,6 +79,11 @@ class Lease:
         """Return the scalar subquery that is true where another one has taken the lease since, and its parameters."""
         fence = fence_of(self.store)
         return fence.taken_over, fence.parameters(self._partition, self.epoch)
+
+    def _lost(self) -> bool:
+        taken_over, parameters = self.taken_over()
+        ((lost,),) = self.store.execute(f"SELECT ifNull(({taken_over}), 1)", parameters).rows
+        return bool(lost)
 
     @property
     def _partition(self) -> Partition:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
+    from usageaudit.scheduler.lease import Lease
     from usageaudit.scheduler.rules import Rule
     from usageaudit.stores.port import Store
 
@@ -26,11 +27,12 @@ _FORMER = """SELECT rule FROM window_progress WHERE policy_id = {policy_id:Strin
 ORDER BY (epoch, written, step) DESC LIMIT 1"""
 _WRITE = """INSERT INTO window_progress
     (rule, policy_id, policy_version, epoch, step, since, watermark, seen, positions, written)
-SELECT {rule:String}, {policy_id:String}, {version:UInt32}, {epoch:UInt64}, {step:UInt64},
+SELECT {rule:String}, {policy_id:String}, {version:UInt32}, {written_epoch:UInt64}, {step:UInt64},
     fromUnixTimestamp64Micro({since:Int64}, 'UTC'), fromUnixTimestamp64Micro({watermark:Int64}, 'UTC'),
     fromUnixTimestamp64Milli({seen:Int64}, 'UTC'),
     CAST(arrayZip({streams:Array(String)}, {topics:Array(String)}, {partitions:Array(UInt32)}, {offsets:Array(UInt64)}),
-        'Array(Tuple(stream String, topic String, partition UInt32, next UInt64))'), now64(3, 'UTC')"""
+        'Array(Tuple(stream String, topic String, partition UInt32, next UInt64))'), now64(3, 'UTC')
+WHERE NOT ifNull(({taken_over}), 1)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,16 +74,21 @@ def former(store: Store, rule: Rule) -> Progress | None:
     return read_progress(store, [str(rows[0][0])])[str(rows[0][0])] if rows else None
 
 
-def write_progress(store: Store, rule: Rule, progress: Progress, epoch: int) -> None:
-    """Keep how far a rule is; what a scheduler of a lower epoch writes later does not count."""
+def write_progress(store: Store, rule: Rule, progress: Progress, lease: Lease) -> None:
+    """Keep how far a rule is, unless the lease was taken over: then the findings before it may have been refused.
+
+    What a scheduler of a lower epoch writes does not count for long, but its follower may die before it writes.
+    """
     places = sorted(progress.positions)
+    taken_over, parameters = lease.taken_over()
     store.execute(
-        _WRITE,
+        _WRITE.replace("{taken_over}", taken_over),
         {
+            **parameters,
             "rule": rule.id,
             "policy_id": rule.policy.id,
             "version": rule.revision.version,
-            "epoch": epoch,
+            "written_epoch": lease.epoch,
             "step": progress.step,
             "since": progress.since,
             "watermark": progress.watermark,

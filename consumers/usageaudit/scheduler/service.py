@@ -15,7 +15,8 @@ from usageaudit.scheduler.progress import Progress, former, read_progress, write
 from usageaudit.scheduler.reading import MOST, Reader, Slice, ends
 from usageaudit.scheduler.recording import query_prefix
 from usageaudit.scheduler.rules import rules_of
-from usageaudit.scheduler.stepping import Step, settle
+from usageaudit.scheduler.stepping import Step
+from usageaudit.stores.settling import settle, staying
 
 if TYPE_CHECKING:
     from usageaudit.policy.model import Bundle
@@ -67,6 +68,7 @@ class Scheduler:
     lease: Lease = field(init=False)
     _rules: tuple[Rule, ...] = field(init=False)
     _led: int = 0
+    _replica: str = ""
     _progress: dict[str, Progress] = field(init=False, default_factory=dict)
     _refused: dict[str, str] = field(init=False, default_factory=dict)
     _cleaned: float = field(init=False, default_factory=time.monotonic)
@@ -94,7 +96,8 @@ class Scheduler:
             self._led = 0
             return None
         try:
-            written = self._lead()
+            with staying(self.store) as replica:
+                written = self._lead(replica)
         except (StoreUnavailable, OutcomeUnknown):
             # Another replica may answer from now on.
             self._led = 0
@@ -102,9 +105,12 @@ class Scheduler:
         self._report(written, time.monotonic() - begun)
         return written
 
-    def _lead(self) -> int:
+    def _lead(self, replica: str) -> int:
         if self.lease.epoch != self._led:
             self._take_over()
+        elif replica != self._replica:
+            settle(self.store, *_WRITTEN)
+        self._replica = replica
         settle(self.store, "ledger")
         self._behind.clear()
         reader = Reader(self.store)
@@ -122,8 +128,7 @@ class Scheduler:
     def _take_over(self) -> None:
         """End what the one before still has under way, and begin from what it had written."""
         self.store.kill(query_prefix(LEASE))
-        for table in _WRITTEN:
-            settle(self.store, table)
+        settle(self.store, *_WRITTEN)
         self._progress = read_progress(self.store, [rule.id for rule in self._rules])
         self._refused.clear()
         self._led = self.lease.epoch
@@ -183,7 +188,7 @@ class Scheduler:
 
     def _keep(self, rule: Rule, since: int, piece: Slice, step: int) -> Progress:
         after = Progress(since, piece.watermark, piece.positions, piece.seen, step)
-        write_progress(self.store, rule, after, self.lease.epoch)
+        write_progress(self.store, rule, after, self.lease)
         settle(self.store, "window_progress")
         self._progress[rule.id] = after
         return after

@@ -17,7 +17,7 @@ from usageaudit.policy.windows.matching import COLUMNS
 from usageaudit.policy.windows.model import Calendar
 from usageaudit.scheduler.reading import between
 from usageaudit.scheduler.recording import Crossing, Recorder
-from usageaudit.stores.port import Replicated
+from usageaudit.stores.settling import settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -179,12 +179,6 @@ class Step:
             Crossing(tuple(map(str, key)), int(at), int(begins), int(ends), value)
             for key, at, begins, ends, value in found
         ]
-
-
-def settle(store: Store, table: str) -> None:
-    """Return when what was written to a table outlives the loss of a replica, and is read whichever answers."""
-    if isinstance(store, Replicated):
-        store.catch_up(table)
 
 
 def _rows_from(window: Window, since: int) -> int:

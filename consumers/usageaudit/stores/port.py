@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
     from usageaudit.stores.native import NativeBlock
 
 Parameters = Mapping[str, Any]
@@ -112,6 +114,13 @@ class Replicated(Store, Protocol):
     @abstractmethod
     def replicas(self) -> Sequence[Store]:
         """Each of the servers by itself."""
+
+    @abstractmethod
+    def staying(self) -> AbstractContextManager[str]:
+        """Have every call go to one of them, and fail where that goes away; yields which one it is.
+
+        Otherwise a call goes on at the next one, which has caught up with the ledger alone.
+        """
 
     @abstractmethod
     def catch_up(self, table: str = "ledger") -> None:

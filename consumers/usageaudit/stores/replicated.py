@@ -67,6 +67,7 @@ class ReplicatedStore:
         self._away_until = dict.fromkeys(range(len(self._each)), 0.0)
         self._caught_up_last = 0
         self._current = 0
+        self._stays = False
 
     @property
     def cluster(self) -> str:
@@ -120,6 +121,16 @@ class ReplicatedStore:
                 failed.append(str(error))
         if registered - ended or (failed and not registered):
             raise _unfenced(sorted(registered - ended), failed)
+
+    @contextmanager
+    def staying(self) -> Iterator[str]:
+        """Have every call go to one replica, or raise StoreUnavailable where it goes away; see the port."""
+        replica = self._connected_replica()
+        self._stays = True
+        try:
+            yield str(replica)
+        finally:
+            self._stays = False
 
     def catch_up(self, table: str = _LEDGER) -> None:
         """Wait until the replica that is spoken to, and most of all, have all that was written to a table.
@@ -186,6 +197,9 @@ class ReplicatedStore:
             try:
                 replica.connect()
             except StoreUnavailable as error:
+                if self._stays:
+                    self._current += 1
+                    raise
                 failed.append(str(error))
             else:
                 if not any(_NO_TABLE in str(error) for error in replica.refusals):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from usageaudit.alerts.dispatcher.deliveries import Delivery
 from usageaudit.alerts.model import delivery_id
 from usageaudit.errors import ConfigurationError
+from usageaudit.stores.settling import settle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,7 @@ def acknowledge(store: Store, alert_id: str, by: str, via: str, comment: str = "
         raise ConfigurationError(f"there is no alert {alert_id[:64]}: `usageaudit alerts list` shows what there is")
     values = {"alert": alert_id, "by": by[:LONGEST_COMMENT], "via": via, "comment": comment[:LONGEST_COMMENT]}
     store.execute(_ACKNOWLEDGE, values)
+    settle(store, "alert_acknowledgements")
 
 
 def escalations(store: Store, routes: Sequence[Route]) -> list[Delivery]:

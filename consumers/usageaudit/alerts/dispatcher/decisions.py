@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 from usageaudit.ledger.ddl import ALERT_DECISIONS
 from usageaudit.stores.fencing import fence_of, query_prefix
 from usageaudit.stores.native import NativeBlock
-from usageaudit.stores.port import Insert, Replicated
+from usageaudit.stores.port import Insert
+from usageaudit.stores.settling import settle
 from usageaudit.streams.port import Partition
 
 if TYPE_CHECKING:
@@ -76,9 +77,11 @@ class Journal:
     def recover(self) -> None:
         """End what a dispatcher before was writing, and return when all that was written can be read."""
         self._store.kill(query_prefix(PARTITION))
-        if isinstance(self._store, Replicated):
-            for table in ("ledger", "findings_log", *TABLES):
-                self._store.catch_up(table)
+        self.catch_up()
+
+    def catch_up(self) -> None:
+        """Return when all that was written can be read from the replica that is spoken to now."""
+        settle(self._store, "ledger", "findings_log", *TABLES)
 
     def keep(self, decisions: Sequence[Decision], epoch: int, now_ms: int) -> None:
         """Append decisions. Raises Fenced, OutcomeUnknown and StoreUnavailable."""

@@ -10,6 +10,7 @@ from usageaudit.errors import ConfigurationError
 from usageaudit.ledger.alert_views import DELIVERY_CHANGES
 from usageaudit.ledger.ddl import ALERT_DELIVERIES_LOG
 from usageaudit.stores.native import NativeBlock
+from usageaudit.stores.settling import settle
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -110,6 +111,7 @@ def resend(store: Store, delivery_id: str) -> None:
         raise ConfigurationError(f"delivery {delivery_id[:64]} is {state} and will be tried without being asked")
     values = {"delivery": delivery_id, "alert": alert, "target": target, "occasion": occasion}
     store.execute(_RESEND, {**values, "change": int(change) + 1})
+    settle(store, "alert_deliveries_log")
 
 
 def _row(one: Change) -> tuple[object, ...]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from usageaudit.alerts.dispatcher.decisions import Decision, Subject, decided
 from usageaudit.policy.sql.text import literal
+from usageaudit.stores.settling import settle
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -69,6 +70,8 @@ class Findings:
         ((count,),) = self._store.execute(_COUNT).rows
         if int(count) == self._count:
             return [], 0
+        # A replica that lags may know that a finding was cleared before it knows of the finding.
+        settle(self._store, "findings_log")
         after = max(reached.found - BACK_MS, 0)
         rows = self._store.execute(_ROWS, {"after": after}).rows
         if len(rows) < MOST:

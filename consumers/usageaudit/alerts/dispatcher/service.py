@@ -10,7 +10,7 @@ import structlog
 
 from usageaudit.alerts.dispatcher import deliveries
 from usageaudit.alerts.dispatcher.acknowledgements import escalations
-from usageaudit.alerts.dispatcher.decisions import LEASE, Journal, decided
+from usageaudit.alerts.dispatcher.decisions import LEASE, TABLES, Journal, decided
 from usageaudit.alerts.dispatcher.deliveries import Change, Delivery
 from usageaudit.alerts.dispatcher.delivering import Delivering
 from usageaudit.alerts.dispatcher.findings import Findings
@@ -20,6 +20,7 @@ from usageaudit.alerts.dispatcher.reading import Reached, Reader, begin, read_re
 from usageaudit.alerts.model import delivery_id
 from usageaudit.errors import Fenced, OutcomeUnknown, StoreUnavailable
 from usageaudit.scheduler.lease import SECONDS, Lease
+from usageaudit.stores.settling import settle, staying
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -89,6 +90,7 @@ class Dispatcher:
     _delivering: Delivering = field(init=False)
     _reached: Reached = field(init=False, default_factory=Reached)
     _recovered: bool = field(init=False, default=False)
+    _replica: str = field(init=False, default="")
     _steps: int = field(init=False, default=0)
     _kept: Reached = field(init=False, default_factory=Reached)
     _last: dict[str, float] = field(init=False, default_factory=dict)
@@ -110,9 +112,8 @@ class Dispatcher:
         try:
             if not self._lead():
                 return None
-            if not self._recovered:
-                self._recover()
-            return self._step()
+            with staying(self.store) as replica:
+                return self._step_at(replica)
         except Fenced:
             log.warning("another dispatcher has taken over")
             self._stand_back()
@@ -176,6 +177,8 @@ class Dispatcher:
         if reached is None:
             reached = begin(self.store, self.since)
             write_reached(self.store, reached, self._lease.epoch, self._steps)
+            # Where that is lost, what was recorded since is taken for history.
+            settle(self.store, *TABLES)
         self._reached = self._kept = reached
         self._findings.again()
         self._delivering.collect(self._lease.epoch)
@@ -189,6 +192,15 @@ class Dispatcher:
         found = deliveries.pending(self.store, outbox.most)
         outbox.add(found)
         outbox.more = len(found) >= outbox.most
+
+    def _step_at(self, replica: str) -> int:
+        """Take a step at a replica, which has to know first what was decided at another."""
+        if not self._recovered:
+            self._recover()
+        elif replica != self._replica:
+            self._journal.catch_up()
+        self._replica = replica
+        return self._step()
 
     def _step(self) -> int:
         self._steps += 1
@@ -205,6 +217,8 @@ class Dispatcher:
         return done
 
     def _decide_events(self) -> int:
+        # A replica that lags may have later rows of a partition before earlier ones, which would be passed over.
+        settle(self.store, "ledger")
         thorough = self._every("thorough", THOROUGH)
         news = None if thorough else self._reader.recent(self._reached)
         if news is None:
@@ -237,6 +251,9 @@ class Dispatcher:
 
     def _escalate(self) -> int:
         due = escalations(self.store, self.config.routes)
+        if due:
+            settle(self.store, "alert_acknowledgements")
+            due = escalations(self.store, self.config.routes)
         if due:
             ((now,),) = self.store.execute("SELECT toUnixTimestamp64Milli(now64(3, 'UTC'))").rows
             deliveries.record(self._journal, [Change(one, "waiting", 0) for one in due], self._lease.epoch, int(now))
