@@ -27,6 +27,10 @@ for name in clickhouse_admin clickhouse_{migrate,ingest,schedule,alert,read,revi
     head -c 24 /dev/urandom | base64 | tr '+/' '-_' | tr -d '\n' | keep "$name"
 done
 
+# Keys of alerts: the one that signs webhooks, in the form of Standard Webhooks, and the one of links that acknowledge.
+echo "whsec_$(head -c 32 /dev/urandom | base64 | tr -d '\n')" | keep alerts_webhook
+head -c 32 /dev/urandom | base64 | tr -d '\n' | keep alerts_link
+
 hash="$(printf %s "$(<"$folder/clickhouse_admin")" | sha256sum | cut -d ' ' -f 1)"
 keep clickhouse_admin_xml <<<"<clickhouse><clickhouse_admin_sha256>$hash</clickhouse_admin_sha256></clickhouse>"
 keep kafka_broker <<<"password=$(<"$folder/kafka_admin")"

@@ -10,13 +10,16 @@ import json
 import os
 import re
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
 from tests.deploy.deployed import DEPLOY, script, usageaudit
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOY / "compose.yaml").read_text(encoding="utf-8"))
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
@@ -64,7 +67,7 @@ def test_ports_are_on_loopback(service: dict[str, Any]) -> None:
 def test_everything_that_runs_on_has_a_health_check() -> None:
     """A service that stays is checked, ours by their image and the others here; those that end are not restarted."""
     checked = {name for name, service in SERVICES.items() if service.get("healthcheck", {}).get("test")}
-    assert checked | ONCE | {"consumer", "scheduler"} == set(SERVICES)
+    assert checked | ONCE | {"consumer", "scheduler", "alerts"} == set(SERVICES)
     assert {SERVICES[name]["restart"] for name in ONCE} <= {"on-failure", "no"}
 
 
@@ -129,10 +132,22 @@ def test_settings_of_our_services_are_ours(name: str, tmp_path_factory: pytest.T
     environment = {key: value.replace("/run/secrets", str(folder)) for key, value in given.items()}
     shown = usageaudit("config", "show", environment={**environment, "USAGEAUDIT_HTTP": "0.0.0.0:9464"})
     assert "kafka:9092" in shown or "clickhouse:9000" in shown
-    (command,) = SERVICES[name]["command"]
-    usageaudit(command, "--help")
+    usageaudit(*SERVICES[name]["command"], "--help")
     assert (folder / "clickhouse_admin").read_text() not in shown
     assert os.environ.get("USAGEAUDIT_STORE") is None
+
+
+def test_the_example_of_alerts_can_be_used(tmp_path: Path) -> None:
+    """`alerts check` takes alerts.yaml with the secrets that secrets.sh writes, and not without them."""
+    script("secrets.sh", str(tmp_path / "secrets"))
+    text = (DEPLOY / "alerts" / "alerts.yaml").read_text(encoding="utf-8")
+    (tmp_path / "alerts.yaml").write_text(text.replace("/run/secrets", str(tmp_path / "secrets")), encoding="utf-8")
+    environment = {"USAGEAUDIT_ALERTS": str(tmp_path / "alerts.yaml")}
+    assert "soc" in usageaudit("alerts", "check", environment=environment)
+    for name in ("alerts_webhook", "alerts_link"):
+        secret = (tmp_path / "secrets" / name).rename(tmp_path / name)
+        usageaudit("alerts", "check", environment=environment, expect=2)
+        secret.rename(tmp_path / "secrets" / name)
 
 
 def test_a_consumer_has_the_time_that_its_end_takes() -> None:

@@ -135,8 +135,10 @@ def test_prometheus_scrapes_what_runs() -> None:
     assert (found["names"], found["port"]) == (["consumer"], 9464)
     (beside,) = jobs["usageaudit_scheduler"]["dns_sd_configs"]
     assert (beside["names"], beside["port"]) == (["scheduler"], 9464)
+    (telling,) = jobs["usageaudit_alerts"]["dns_sd_configs"]
+    assert (telling["names"], telling["port"]) == (["alerts"], 9464)
     assert "clickhouse:9363" in jobs["clickhouse"]["static_configs"][0]["targets"]
-    assert {"consumer", "scheduler", "clickhouse"} <= set(services)
+    assert {"consumer", "scheduler", "alerts", "clickhouse"} <= set(services)
     named = set(re.findall(r'job="(\w+)"', str(RULES) + str(ASKED)))
     assert named <= set(jobs)
 

@@ -84,8 +84,8 @@ def test_a_service_calls_a_command_with_settings_that_exist(unit: Path, tmp_path
     shown = usageaudit("config", "show", environment=environment)
     assert ("kafka:9092" in shown) == ("stream" in loaded)
     assert "clickhouse:9000" in shown
-    (command,) = re.findall(r"(?m)^ExecStart=/opt/usageaudit/bin/usageaudit (\w+)[^\n]*$", text)
-    usageaudit(command, "--help")
+    (command,) = re.findall(r"(?m)^ExecStart=/opt/usageaudit/bin/usageaudit ((?:\w+ ?)+)", text)
+    usageaudit(*command.split(), "--help")
 
 
 def test_a_consumer_is_started_again_unless_somebody_has_to_act() -> None:
