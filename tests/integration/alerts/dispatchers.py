@@ -2,10 +2,11 @@
 
     python -m tests.integration.alerts.dispatchers STORE BUNDLE ALERTS
 
-reads commands from its input, one a line, forks a dispatcher for each, and prints how that ended and where:
+reads commands from its input, one a line, forks a dispatcher for each, prints its id, and how it ended and where:
 
     store N before|after    killed at its N-th statement: before it is sent, or after its answer came
     target N before|after   killed at its N-th delivery: before it is sent, or after its answer came
+    answer                  killed by the receiver, which knows its process id, before it answers
     finish                  steps until nothing is left to do
     forget N                killed before its N-th delivery, and
     forgotten               steps, by a dispatcher that does not look for what was left unfinished: the control
@@ -131,6 +132,7 @@ def main(url: str, folder: str, alerts: str) -> None:
             _run(line.split(), url, folder, alerts, write)
             os._exit(0)
         os.close(write)
+        print(pid, flush=True)
         with os.fdopen(read) as said:
             where = said.readline().strip()
         print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), where, flush=True)
@@ -145,12 +147,13 @@ class Dispatchers:
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | environment,
         )  # fmt: skip
 
-    def tell(self, command: str) -> tuple[int, str]:
-        """Give a command, and return the exit code and where it was killed."""
+    def tell(self, command: str, started: Callable[[int], None] = lambda _: None) -> tuple[int, str]:
+        """Give a command, and return the exit code and where it was killed; `started` is told the process id."""
         assert self.process.stdin
         assert self.process.stdout
         self.process.stdin.write(f"{command}\n")
         self.process.stdin.flush()
+        started(int(self.process.stdout.readline()))
         code, _, where = self.process.stdout.readline().strip().partition(" ")
         return int(code), where
 

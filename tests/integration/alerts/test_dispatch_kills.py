@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import os
 import random
+import signal
+import threading
 import time
 from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +20,13 @@ import pytest
 from standardwebhooks import Webhook
 
 from tests.integration.alerts.dispatchers import Dispatchers, dispatchers
-from tests.ledger_rows import SERVER, accepted, duplicate, insert, migrated_store, rejected, verdict
+from tests.ledger_rows import EMBEDDED, SERVER, accepted, duplicate, insert, rejected, verdict
 from tests.servers.receivers import Receiver, answering
 from usageaudit.alerts.model import alert_id, delivery_id
 from usageaudit.alerts.signing import new_secret
+from usageaudit.stores.address import open_store
 from usageaudit.stores.fencing import fence_of
+from usageaudit.stores.migrate import migrate
 from usageaudit.streams.port import Partition
 from usageaudit.verdicts import violation_id
 
@@ -34,13 +39,12 @@ if TYPE_CHECKING:
     from tests.servers.receivers import Request
     from usageaudit.stores.port import Store
 
-KILLS = int(os.environ.get("USAGEAUDIT_TEST_ALERT_KILLS") or 12)
+KILLS = int(os.environ.get("USAGEAUDIT_TEST_ALERT_KILLS") or 6)
 TARGETS = ("first", "second")
 START = 1_772_400_000
 WINDOW = 600
 """Seconds for which the policy own/one gathers; own/two gathers for an hour, as alerts.yaml says."""
 HOUR = 3_600
-SUPPRESSED = ("shadow", "low", "exempted", "duplicate", "rejected", "nothing")
 
 
 @dataclass
@@ -126,71 +130,119 @@ def _text(seconds: int) -> str:
 
 @dataclass
 class Moody:
-    """How a receiver behaves: it takes most, refuses some, and sometimes takes one without saying so."""
+    """How a receiver behaves: it takes most, refuses some, and sometimes takes one without saying so, or kills."""
 
     chance: random.Random
+    secret: str
+    arrived: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    """Ids and bodies, each verified when it came: a signature is good for five minutes."""
+    left: int = 0
+    """How many requests it takes until it kills the process that sent one, instead of an answer."""
+    victim: int = 0
+    _known: threading.Event = field(default_factory=threading.Event)
+
+    def aim(self, left: int) -> None:
+        """Kill at a request to come."""
+        self._known.clear()
+        self.left = left
+
+    def at(self, victim: int) -> None:
+        """Say which process to kill."""
+        self.victim = victim
+        self._known.set()
 
     def __call__(self, receiver: Receiver, connection: socket.socket, request: Request) -> None:
         """Answer, or not."""
+        body = Webhook(self.secret).verify(request.body, request.headers)
+        self.arrived.append((request.headers["webhook-id"], body))
+        if self.left:
+            self.left -= 1
+            if not self.left:
+                self._known.wait()
+                os.kill(self.victim, signal.SIGKILL)
+                return
         luck = self.chance.random()
-        if luck < 0.1:
+        if luck < 0.06:
             return  # the connection is closed without an answer
-        answering("503 Service Unavailable" if luck < 0.2 else "200 OK", b"said")(receiver, connection, request)
+        answering("503 Service Unavailable" if luck < 0.12 else "200 OK", b"said")(receiver, connection, request)
 
 
 @dataclass
 class Scene:
     """A store, a receiver, and the process that forks dispatchers."""
 
-    store: Store
+    url: str
     receiver: Receiver
-    secret: str
+    moody: Moody
     processes: Dispatchers
     world: World
 
     def record(self) -> None:
         """Record what comes next."""
         rows, found = self.world.batch()
-        insert(self.store, rows)
-        if found:
-            insert(self.store, found, "findings_log")
+        with _opened(self.url) as store:
+            insert(store, rows)
+            if found:
+                insert(store, found, "findings_log")
+
+    def kill(self) -> tuple[int, str]:
+        """Kill a dispatcher at a step chosen by chance, and return its exit code and where that was."""
+        chance = self.world.chance
+        what, most = chance.choice((("store", 40), ("store", 12), ("target", 6), ("answer", 4)))
+        nth = chance.randrange(1, most)
+        if what != "answer":
+            return self.processes.tell(f"{what} {nth} {chance.choice(('before', 'after'))}")
+        self.moody.aim(nth)
+        code, _ = self.processes.tell(what, self.moody.at)
+        self.moody.left = 0
+        return code, "between a delivery's request and its answer"
 
     def seen(self) -> Counter[str]:
-        """Return how often each delivery was seen by the receiver, after its signature was verified."""
+        """Return how often each delivery came, all of them signed."""
+        assert len(self.moody.arrived) == len(self.receiver.requests)
         ids: Counter[str] = Counter()
-        for one in self.receiver.requests:
-            body = Webhook(self.secret).verify(one.body, one.headers)
-            name = one.headers["webhook-id"]
+        for name, body in self.moody.arrived:
             alert, occasion = self.world.told.get(name, ("", ""))
             assert (body["data"]["alert_id"], body["type"]) == (alert, f"io.usageaudit.alert.{occasion}")
             ids[name] += 1
         return ids
 
 
-@pytest.fixture(scope="module", params=[SERVER])
-def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
-    """Yield a store with its tables."""
-    with migrated_store(request, tmp_path_factory) as made:
-        yield made
+@contextmanager
+def _opened(url: str) -> Iterator[Store]:
+    """Have the store open for a moment: the embedded one belongs to one process at a time."""
+    store = open_store(url)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+@pytest.fixture(params=[EMBEDDED, SERVER])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """Return the URL of a store with its tables, and no rows."""
+    if request.param == "embedded":
+        made = f"embedded:{tmp_path / 'store'}"
+    else:
+        made = str(request.getfixturevalue("clickhouse_database"))
+    with _opened(made) as store:
+        migrate(store)
+        fence_of(store).raise_epoch(Partition("stream-1", "usage-events", 0), "somebody")
+    return made
 
 
 @pytest.fixture
-def scene(opened: Store, tmp_path: Path) -> Iterator[Scene]:
+def scene(url: str, tmp_path: Path) -> Iterator[Scene]:
     """Yield an empty store in which a dispatcher has begun, and what belongs to it."""
-    for table in ("ledger", "fence", "leases", "findings_log", "alert_decisions", "alert_deliveries_log"):
-        opened.execute(f"TRUNCATE TABLE {table}")
-    opened.execute("TRUNCATE TABLE alert_progress")
-    fence_of(opened).raise_epoch(Partition("stream-1", "usage-events", 0), "somebody")
     (tmp_path / "policies").mkdir()
     (tmp_path / "bundle.yaml").write_text("name: own\n")
     for name, alert in (("one", "alert: {dedup_by: [application.name], for: 10m}\n"), ("two", "")):
         text = f"id: own/{name}\ntitle: {name}\nseverity: high\nwhen: 'operation == \"chat\"'\nmessage: m\n{alert}"
         (tmp_path / "policies" / f"{name}.yaml").write_text(text)
-    ((database,),) = opened.execute("SELECT currentDatabase()").rows
-    url = f"clickhouse://default@{str(opened).rpartition('@')[2].partition('/')[0]}/{database}"
     secret, seed = new_secret(), random.randrange(10**6)
     print(f"seed {seed}")
-    with Receiver(Moody(random.Random(seed))) as receiver:
+    moody = Moody(random.Random(seed), secret)
+    with Receiver(moody) as receiver:
         hook = f"{{webhook: {{url: '{receiver.url}', secrets: [{{env: HOOK}}]}}}}"
         alerts = tmp_path / "alerts.yaml"
         alerts.write_text(
@@ -200,23 +252,24 @@ def scene(opened: Store, tmp_path: Path) -> Iterator[Scene]:
         )
         with dispatchers(url, tmp_path, alerts, {"HOOK": secret}) as processes:
             assert processes.tell("finish")[0] == 0
-            yield Scene(opened, receiver, secret, processes, World(random.Random(seed + 1)))
+            yield Scene(url, receiver, moody, processes, World(random.Random(seed + 1)))
 
 
+@pytest.mark.timeout(3600 if KILLS > 20 else 120)
 def test_killed_at_any_step_it_tells_of_all_that_it_should_and_of_nothing_else(scene: Scene) -> None:
     """Each alert reaches each target by one id, what is suppressed reaches nobody, and the record tells all of it."""
-    world, chance, places = scene.world, scene.world.chance, Counter[str]()
+    world, places = scene.world, Counter[str]()
     while places.total() < KILLS:
         scene.record()
-        what, most = chance.choice((("store", 40), ("store", 12), ("target", 6)))
-        code, where = scene.processes.tell(f"{what} {chance.randrange(1, most)} {chance.choice(('before', 'after'))}")
-        assert code in (0, -9)
+        code, where = scene.kill()
+        assert code in (0, -signal.SIGKILL)
         if code:
             places[where] += 1
     assert scene.processes.tell("finish") == (0, "")
     seen = scene.seen()
     assert seen.keys() == world.told.keys()
-    _assert_the_record_tells_all(scene.store, world, seen)
+    with _opened(scene.url) as store:
+        _assert_the_record_tells_all(store, world, seen)
     repeats = seen.total() - len(seen)
     print(f"{places.total()} kills, {len(seen)} deliveries, {repeats} repeats, suppressed: {dict(world.suppressed)}")
     print(*(f"{count:4} {where}" for where, count in sorted(places.items())), sep="\n")
