@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 import uuid
 from collections.abc import Callable
@@ -105,3 +106,26 @@ def rows_of(replica: Replica, database: str, condition: str) -> tuple[int, int, 
     sql = f"SELECT count(), uniqExact(partition, offset), {accepted} FROM {database}.ledger WHERE {condition}"
     ((rows, offsets, events),) = replica.execute(sql)
     return rows, offsets, events
+
+
+def as_it_catches_up(replica: Replica, table: str, call: Callable[[], object]) -> None:
+    """Make a call while a replica does not fetch a table, which it does once it is waited for or the call is over."""
+    failed: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            call()
+        except (StoreUnavailable, AssertionError) as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    waiting = f"SELECT count() FROM system.processes WHERE query LIKE 'SYSTEM SYNC REPLICA {table} %'"
+    give_up = time.monotonic() + DEADLINE_S
+    while thread.is_alive() and replica.execute(waiting) == [(0,)]:
+        assert time.monotonic() < give_up
+    replica.execute("SYSTEM START FETCHES")
+    thread.join(DEADLINE_S)
+    assert not thread.is_alive()
+    if failed:
+        raise failed[0]
