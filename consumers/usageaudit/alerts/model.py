@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from usageaudit.verdicts import Severity
 
 Status = Literal["firing", "resolved"]
-Occasion = Literal["opened", "escalated", "resolved", "test"]
+Occasion = Literal["opened", "escalated", "acknowledged", "resolved", "test"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -103,6 +103,8 @@ class Delivering:
 
     def _quiet(self, one: Delivery, alert: Alert, now_ms: int) -> int:
         """Return until when a delivery waits for quiet hours to end (ms), 0 where one of its routes does not."""
+        if one.occasion == "acknowledged":
+            return 0
         now = dt.datetime.fromtimestamp(now_ms / 1000, dt.UTC)
         routes = [route for route in self.config.routes_for(alert) if one.target in _told(route, one)]
         ends = [route.quiet.until(now, alert.severity) if route.quiet else None for route in routes]

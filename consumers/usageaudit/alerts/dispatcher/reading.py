@@ -29,6 +29,8 @@ RECENT_MS = 60_000
 """How far back the cheap look goes before the last row that was read."""
 _READ = """SELECT toUnixTimestamp64Milli(seen), toUnixTimestamp64Milli(found), positions
 FROM alert_progress ORDER BY epoch DESC, step DESC LIMIT 1"""
+_SILENT = """SELECT count(), toUnixTimestamp64Milli(now64(3, 'UTC')) - toUnixTimestamp64Milli(max(written))
+FROM alert_progress"""
 _WRITE = """INSERT INTO alert_progress (epoch, step, seen, found, positions, written)
 SELECT {epoch:UInt64}, {step:UInt64}, fromUnixTimestamp64Milli({seen:Int64}, 'UTC'),
     fromUnixTimestamp64Milli({found:Int64}, 'UTC'),
@@ -69,6 +71,12 @@ def read_reached(store: Store) -> Reached | None:
     seen, found, positions = rows[0]
     places = {(str(one[0]), str(one[1]), int(one[2])): int(one[3]) for one in positions}
     return Reached(int(seen), int(found), places)
+
+
+def silent_ms(store: Store) -> int:
+    """Return for how long no dispatcher is known to have made progress, in milliseconds; 0 where none ever did."""
+    ((rows, silent),) = store.execute(_SILENT).rows
+    return max(int(silent), 0) if rows else 0
 
 
 def write_reached(store: Store, reached: Reached, epoch: int, step: int) -> None:

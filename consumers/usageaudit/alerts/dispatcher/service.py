@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import structlog
 
 from usageaudit.alerts.dispatcher import deliveries
-from usageaudit.alerts.dispatcher.acknowledgements import escalations
+from usageaudit.alerts.dispatcher.acknowledgements import DAYS_MS, MOST as ESCALATED_MOST, acknowledged, escalations
 from usageaudit.alerts.dispatcher.decisions import LEASE, TABLES, Journal, decided
 from usageaudit.alerts.dispatcher.deliveries import Change, Delivery
 from usageaudit.alerts.dispatcher.delivering import Delivering
 from usageaudit.alerts.dispatcher.findings import Findings
 from usageaudit.alerts.dispatcher.gathering import Gatherer
 from usageaudit.alerts.dispatcher.outbox import Outbox
-from usageaudit.alerts.dispatcher.reading import Reached, Reader, begin, read_reached, write_reached
+from usageaudit.alerts.dispatcher.reading import Reached, Reader, begin, read_reached, silent_ms, write_reached
 from usageaudit.alerts.model import delivery_id
-from usageaudit.errors import Fenced, OutcomeUnknown, StoreUnavailable
+from usageaudit.alerts.targets.port import Acknowledging
+from usageaudit.errors import Fenced, OutcomeUnknown, QueryError, StoreUnavailable
 from usageaudit.scheduler.lease import SECONDS, Lease
 from usageaudit.stores.settling import settle, staying
 
@@ -90,6 +91,7 @@ class Dispatcher:
     _delivering: Delivering = field(init=False)
     _reached: Reached = field(init=False, default_factory=Reached)
     _recovered: bool = field(init=False, default=False)
+    _back: int = field(init=False, default=DAYS_MS)
     _replica: str = field(init=False, default="")
     _steps: int = field(init=False, default=0)
     _kept: Reached = field(init=False, default_factory=Reached)
@@ -107,7 +109,7 @@ class Dispatcher:
     def step(self) -> int | None:
         """Take one step; return how many things were done, None where another one leads.
 
-        Raises StoreUnavailable, after which it may be called again.
+        Raises StoreUnavailable, and QueryError where the store refuses a statement; it may be called again after both.
         """
         try:
             if not self._lead():
@@ -121,7 +123,7 @@ class Dispatcher:
         except OutcomeUnknown as error:
             self._recovered = False
             raise StoreUnavailable(str(error)) from error
-        except StoreUnavailable:
+        except (StoreUnavailable, QueryError):
             self._recovered = False
             raise
 
@@ -150,7 +152,7 @@ class Dispatcher:
                 self._delivering.collect(self._lease.epoch)
                 self._keep_reached()
             self._lease.give_back()
-        except (StoreUnavailable, OutcomeUnknown, Fenced) as error:
+        except (StoreUnavailable, OutcomeUnknown, QueryError, Fenced) as error:
             log.warning("what was sent last is not recorded and will be sent again", error=type(error).__name__)
 
     def _lead(self) -> bool:
@@ -173,6 +175,8 @@ class Dispatcher:
     def _recover(self) -> None:
         """Find out what was decided and delivered before."""
         self._journal.recover()
+        # What became due while no dispatcher was at work is late, and not forgotten.
+        self._back = max(self._back, DAYS_MS + silent_ms(self.store))
         reached = read_reached(self.store)
         if reached is None:
             reached = begin(self.store, self.since)
@@ -206,9 +210,14 @@ class Dispatcher:
         self._steps += 1
         epoch = self._lease.epoch
         done = self._delivering.collect(epoch)
-        done += self._decide_events() + self._decide_findings()
+        try:
+            done += self._decide_events() + self._decide_findings()
+        except QueryError:
+            # What was decided before goes out although nothing can be decided now.
+            self._delivering.send(epoch)
+            raise
         if self._every("escalating", ESCALATING):
-            done += self._escalate()
+            done += self._tell_acknowledged() + self._escalate()
         if self._every("resending", RESENDING):
             self._take_up()
         done += self._delivering.send(epoch)
@@ -250,10 +259,20 @@ class Dispatcher:
         log.info("decided about violations", decisions=len(decisions), opened=opened)
 
     def _escalate(self) -> int:
-        due = escalations(self.store, self.config.routes)
+        due = escalations(self.store, self.config.routes, self._back)
         if due:
             settle(self.store, "alert_acknowledgements")
-            due = escalations(self.store, self.config.routes)
+            due = escalations(self.store, self.config.routes, self._back)
+        if len(due) < ESCALATED_MOST:
+            self._back = DAYS_MS
+        return self._begin(due)
+
+    def _tell_acknowledged(self) -> int:
+        names = [name for name, target in self.targets.items() if isinstance(target, Acknowledging)]
+        return self._begin(acknowledged(self.store, names, self._back))
+
+    def _begin(self, due: Sequence[Delivery]) -> int:
+        """Record deliveries that no decision names, and have them sent."""
         if due:
             ((now,),) = self.store.execute("SELECT toUnixTimestamp64Milli(now64(3, 'UTC'))").rows
             deliveries.record(self._journal, [Change(one, "waiting", 0) for one in due], self._lease.epoch, int(now))
@@ -304,6 +323,9 @@ def run_dispatcher(dispatcher: Dispatcher, stop: Event, interval: float = INTERV
             pause = max(interval, min(rest, LONGEST_PAUSE))
         except StoreUnavailable as error:
             log.warning("the store can't be reached; alerts wait", error=str(error))
+            pause = min(max(pause * 2, interval), LONGEST_PAUSE)
+        except QueryError as error:
+            log.error("the store refuses a statement; no new alerts until it takes it", error=str(error))
             pause = min(max(pause * 2, interval), LONGEST_PAUSE)
         stop.wait(pause)
     dispatcher.close()

@@ -6,7 +6,7 @@ https://developer.pagerduty.com/docs/events-api-v2/overview/ (PagerDuty/develope
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from usageaudit.alerts.targets.settled import filled, revealed
 from usageaudit.alerts.targets.text import evidence_text, fit, group_text, headline, link, lookup
@@ -36,6 +36,8 @@ def render(notification: Notification, routing_key: str, text: str = "") -> dict
     event = {"routing_key": routing_key, "dedup_key": fit(alert.alert_id, MOST_KEY)}
     if notification.occasion == "resolved":
         return event | {"event_action": "resolve"}
+    if notification.occasion == "acknowledged":
+        return event | {"event_action": "acknowledge"}
     url = link(alert.acknowledge_url)
     links = [{"href": url, "text": "Acknowledge in usageaudit"}] if url else []
     return event | {
@@ -101,7 +103,9 @@ def _is_time(text: str) -> bool:
 
 
 class PagerDutyTarget:
-    """Triggers and resolves alerts of a service of PagerDuty."""
+    """Triggers, acknowledges and resolves alerts of a service of PagerDuty."""
+
+    acknowledges: Literal[True] = True
 
     def __init__(self, settings: PagerDutySettings, network: Network) -> None:
         self._settings, self._web = settings, Web(network, settings.seconds)

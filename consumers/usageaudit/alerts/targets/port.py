@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from usageaudit.errors import UsageAuditError
 
@@ -42,3 +42,10 @@ class Target(Protocol):
     @abstractmethod
     def close(self) -> None:
         """Let go of connections."""
+
+
+@runtime_checkable
+class Acknowledging(Protocol):
+    """A target that has alerts of its own which can be acknowledged: it is told when somebody did so elsewhere."""
+
+    acknowledges: Literal[True]

@@ -17,7 +17,13 @@ if TYPE_CHECKING:
 
 ELLIPSIS = "…"
 MOST_LINK = 2_000
-LEADS: dict[Occasion, str] = {"opened": "", "escalated": "Escalated: ", "resolved": "Resolved: ", "test": "Test: "}
+LEADS: dict[Occasion, str] = {
+    "opened": "",
+    "escalated": "Escalated: ",
+    "acknowledged": "Acknowledged: ",
+    "resolved": "Resolved: ",
+    "test": "Test: ",
+}
 _HALVES = re.compile("[\ud800-\udfff]")
 _NO_TEXT = re.compile("[\0-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufff9-\ufffb]")
 _LINE_BREAKS = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
