@@ -18,7 +18,7 @@ from tests.integration.alerts.test_dispatching import (
     until,
     violations,
 )
-from tests.ledger_rows import EMBEDDED, SERVER, migrated_store, plain
+from tests.ledger_rows import EMBEDDED, SERVER, migrated_store
 from usageaudit.alerts.config.settings import Escalation
 from usageaudit.alerts.dispatcher import Dispatcher, acknowledge
 from usageaudit.alerts.model import delivery_id
@@ -74,7 +74,7 @@ def test_a_target_with_alerts_of_its_own_is_told_once_of_an_acknowledgement(stor
     dispatcher.step()
     violations(store, (WHEN, "bot"))
     name = alert_of(0, "bot")
-    until(dispatcher, lambda: set(state for state, _ in states(store).values()) == {"delivered"})
+    until(dispatcher, lambda: {state for state, _ in states(store).values()} == {"delivered"})
     rounds(dispatcher, clock, 10, 2)
     assert len(pager.told) == 1
     acknowledge(store, name, "ann", "cli")

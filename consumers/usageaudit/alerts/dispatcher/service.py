@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import structlog
 
 from usageaudit.alerts.dispatcher import deliveries
-from usageaudit.alerts.dispatcher.acknowledgements import DAYS_MS, MOST as ESCALATED_MOST, acknowledged, escalations
+from usageaudit.alerts.dispatcher.acknowledgements import DAYS_MS, acknowledged, escalations
+from usageaudit.alerts.dispatcher.acknowledgements import MOST as ESCALATED_MOST
 from usageaudit.alerts.dispatcher.decisions import LEASE, TABLES, Journal, decided
 from usageaudit.alerts.dispatcher.deliveries import Change, Delivery
 from usageaudit.alerts.dispatcher.delivering import Delivering
