@@ -1,4 +1,4 @@
-"""The dispatcher where time matters: what is due after a pause, what waits in quiet hours, and who is told of an end."""
+"""The dispatcher where time matters: what falls due in a pause, and who is told that an alert was acknowledged."""
 
 from __future__ import annotations
 
