@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["bundle"]
 WHEN = "2026-03-02 09:00:00"
+STORES = [EMBEDDED, SERVER] if os.environ.get("USAGEAUDIT_TEST_STATEMENTS") else [EMBEDDED]
 
 
 @dataclass
@@ -43,7 +45,7 @@ class Pager(Receiver):
     acknowledges: Literal[True] = True
 
 
-@pytest.fixture(scope="module", params=[EMBEDDED, SERVER])
+@pytest.fixture(scope="module", params=STORES)
 def opened(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
     """Yield a store with its tables."""
     with migrated_store(request, tmp_path_factory) as made:
