@@ -6,7 +6,7 @@ import datetime as dt
 import os
 import threading
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
@@ -181,7 +181,7 @@ def test_a_store_that_fails_at_any_statement_loses_and_doubles_nothing(
     """Whichever statement of a step fails, done or not done, the alert is recorded once and told by one id."""
     receiver = Receiver()
     faulty = Faulty(store, error, 0, after)
-    dispatcher = Dispatcher(faulty, config("hook"), bundle, {"hook": receiver})
+    dispatcher = Dispatcher(cast("Store", faulty), config("hook"), bundle, {"hook": receiver})
     until(dispatcher, lambda: True)
     for number, nth in enumerate(NTH):
         violations(store, (f"2026-03-02 {number:02}:00:00", "bot"))
@@ -212,7 +212,7 @@ def test_a_refused_statement_does_not_end_the_dispatcher(store: Store, bundle: B
     """After a statement was refused, the running dispatcher goes on and alerts what was recorded."""
     receiver, stop = Receiver(), threading.Event()
     faulty = Faulty(store.another(), QueryError("memory limit"), 0, after=False)
-    dispatcher = Dispatcher(faulty, config("hook"), bundle, {"hook": receiver})
+    dispatcher = Dispatcher(cast("Store", faulty), config("hook"), bundle, {"hook": receiver})
     dispatcher.step()
     violations(store, (WHEN, "bot"))
     faulty.left = 3
