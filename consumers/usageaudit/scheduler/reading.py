@@ -18,8 +18,11 @@ if TYPE_CHECKING:
 MOST = 200_000
 """How many offsets of a partition are taken in one step: after a pause it is caught up with piece by piece."""
 
-SKEW = 3_600_000
-"""How far the clocks of consumers may be apart, in milliseconds, before new rows are only found by those after them."""
+SKEW = 3_900_000
+"""How far the clocks of consumers may be apart, in milliseconds, before new rows are only found by those after them.
+
+An hour, by which clocks are wrong most often, and five minutes beyond.
+"""
 OWN_STREAM = "usageaudit"
 """The stream under which the fence has the epochs of leases."""
 _PLACES = "SELECT DISTINCT stream, topic, partition FROM fence ORDER BY stream, topic, partition"
