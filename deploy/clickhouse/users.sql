@@ -155,11 +155,13 @@ GRANT INSERT ON bundles_log TO usageaudit_review;
 GRANT INSERT ON policy_approvals_log TO usageaudit_review;
 GRANT SELECT ON system.table_functions TO usageaudit_review;
 
--- Operators: `verify`, which appends what it finds, `doctor`, `rejects list|show|replay`, and the state of the server.
+-- Operators: `verify`, which appends what it finds, `doctor`, `rejects list|show|replay`, `alerts list|resend`, and the
+-- state of the server.
 CREATE USER IF NOT EXISTS usageaudit_operate IDENTIFIED WITH sha256_hash BY {operate:String};
 ALTER USER usageaudit_operate IDENTIFIED WITH sha256_hash BY {operate:String};
 GRANT SELECT ON * TO usageaudit_operate;
 GRANT INSERT ON findings_log TO usageaudit_operate;
+GRANT INSERT ON alert_deliveries_log TO usageaudit_operate;
 GRANT SELECT ON system.table_functions TO usageaudit_operate;
 GRANT SELECT ON system.disks TO usageaudit_operate;
 GRANT SELECT ON system.parts TO usageaudit_operate;

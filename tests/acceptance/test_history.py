@@ -224,6 +224,19 @@ def test_rejudging_names_both_bundles_and_is_done_once(recorded: Pair, strict: s
     assert recorded.query("SELECT * FROM usage_events ORDER BY event_id") == before
 
 
+@pytest.mark.parametrize("pair", ["embedded"], indirect=True)
+def test_a_windowed_policy_is_not_judged_again(recorded: Pair) -> None:
+    """Named for it, a policy with a window is an error that says what tells of it; others are judged without it."""
+    chosen = ["policy", "rejudge", "hygiene", "--dry-run", "--policy"]
+    done = subprocess.run(
+        [COMMAND, *chosen, "hygiene/cost-budget"], env=recorded.environment, cwd=recorded.folder, capture_output=True,
+        text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "usageaudit policy backtest --policy hygiene/cost-budget" in done.stderr
+    assert "cost-budget" not in recorded.run("policy", "rejudge", "hygiene", "--dry-run")
+
+
 @pytest.mark.parametrize("pair", ["servers"], indirect=True)
 def test_two_processes_rejudge_at_once(recorded: Pair, strict: str) -> None:
     """However two runs overlap, each difference is one finding."""

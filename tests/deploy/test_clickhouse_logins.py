@@ -289,6 +289,11 @@ def test_a_scheduler_and_a_dispatcher_do_their_part(recorded: DeployedClickHouse
             with beside("alerts", service.run, Event()):
                 arrival = got.get(timeout=20)
     assert arrival.data["policy_id"] == "b/burst"
+    (listed,) = usageaudit("alerts", "list", "--store", recorded.login("read")).splitlines()
+    assert json.loads(listed)["state"] == "delivered"
+    usageaudit("alerts", "resend", arrival.delivery_id, "--store", recorded.login("operate"))
+    (listed,) = usageaudit("alerts", "list", "--store", recorded.login("operate")).splitlines()
+    assert json.loads(listed)["state"] == "waiting"
 
 
 def test_operators_verify_and_look_at_refused_records(recorded: DeployedClickHouse, stream: str) -> None:

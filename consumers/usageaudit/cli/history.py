@@ -127,7 +127,8 @@ def rejudge(
     A violation that was not recorded is a finding of effect violation; what was recorded and is clean now is cleared;
     what can't be decided any more, is exempted, or is again a violation that is listed already, is a notice. Each
     names both bundles. The events' own rows stay as they are. Policies in stage shadow and enforce judge, by the
-    revision of the event's time. Running it again records nothing new.
+    revision of the event's time. Running it again records nothing new. Windowed policies are not judged again: what
+    they would have found, `usageaudit policy backtest` says.
     """
     from usageaudit.cli.access import explaining_missing_tables
     from usageaudit.cli.bundles import bundle_named
@@ -141,6 +142,7 @@ def rejudge(
     period = period_of(since, until)
     bundle = bundle_named(new, settings)
     check_known(policy or (), [bundle])
+    _check_not_windowed(policy or (), bundle)
     for warning in check_approvals(bundle):
         say(warning.render())
     with _opened(settings, dry_run=dry_run) as opened, explaining_missing_tables(opened), progress("judging") as told:
@@ -173,6 +175,16 @@ def _opened(settings: Settings, *, dry_run: bool) -> Iterator[Store]:
         yield store
     finally:
         store.close()
+
+
+def _check_not_windowed(policies: Iterable[str], bundle: Bundle) -> None:
+    """Raise ConfigurationError for a windowed policy, which no single event can be judged by."""
+    windowed = {policy.id for policy in bundle.windowed}
+    if named := [one for one in policies if one in windowed]:
+        raise ConfigurationError(
+            f"{named[0]} has a window, and is not judged again: `usageaudit policy backtest --policy {named[0]}` says "
+            "what it would have found, and `usageaudit schedule` records what it finds from now on"
+        )
 
 
 def check_known(policies: Iterable[str], bundles: Collection[Bundle]) -> None:
