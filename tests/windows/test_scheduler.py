@@ -325,3 +325,27 @@ def test_a_service_waits_for_a_store_that_is_away(server: Store, tmp_path: Path)
     assert not state.reachable
     assert not state.leads
     assert Stop.waits[2] > Stop.waits[0] >= 1.0
+
+
+def test_without_windowed_policies_nobody_leads(store: Store, tmp_path: Path) -> None:
+    """Once the last windowed policy is taken out of force the service says so, and lets the lease go."""
+    from usageaudit.scheduler.service import SchedulerState
+
+    state, seen = SchedulerState(), list[tuple[bool, int]]()
+    some = load_bundle([_folder(tmp_path / "some")])
+    none = load_bundle([_folder(tmp_path / "none", "when: 'false'\n")])
+
+    class Stop:
+        """An event that is set after the third wait."""
+
+        def is_set(self) -> bool:
+            return len(seen) == 3
+
+        def wait(self, _: float) -> bool:
+            seen.append((state.leads, state.rules))
+            return self.is_set()
+
+    own = store.another()
+    run_scheduler(own, lambda: none if len(seen) == 1 else some, Stop(), state)  # type: ignore[arg-type]
+    own.close()
+    assert seen == [(True, 1), (False, 0), (True, 1)]

@@ -151,6 +151,7 @@ def _of_policies(policies: Policies) -> Iterator[Family]:
 
 def _of_scheduler(state: SchedulerState) -> Iterator[Family]:
     yield _family(metrics.SCHEDULER_LEADS, [((), state.leads)])
+    yield _family(metrics.WINDOWED, [((), state.rules)])
     yield _family(metrics.WINDOW_FINDINGS, [((), state.findings)])
     if state.leads:  # the others do not know
         yield _family(

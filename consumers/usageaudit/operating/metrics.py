@@ -162,6 +162,12 @@ SCHEDULER_LEADS = Metric(
     "0 or 1",
     "Whether the scheduler of this process is the one that runs the windowed policies; one of all of a store is",
 )
+WINDOWED = Metric(
+    "usageaudit_windowed_policies",
+    "gauge",
+    "rules",
+    "Revisions of windowed policies in force, which a scheduler has to step through the ledger with; 0 for none",
+)
 WINDOW_RULES = Metric(
     "usageaudit_window_rules",
     "gauge",
@@ -290,6 +296,7 @@ METRICS = (
     EXPIRED,
     FINDINGS,
     SCHEDULER_LEADS,
+    WINDOWED,
     WINDOW_RULES,
     WINDOW_LAG,
     WINDOW_STEP,

@@ -50,11 +50,20 @@ def run_scheduler(
         while not stop.is_set():
             if (current := bundle()) is not scheduler.bundle:
                 scheduler.use(current)
-            # Without a windowed policy there is nothing that anybody has to lead.
-            failures = 0 if not current.windowed or _stepped(scheduler) else failures + 1
+            failures = 0 if _idle(scheduler) or _stepped(scheduler) else failures + 1
             stop.wait(seconds if not failures else _pause(failures, seconds))
     scheduler.give_back()
     return scheduler.state
+
+
+def _idle(scheduler: Scheduler) -> bool:
+    """Tell whether there is no windowed policy, so that there is nothing that anybody has to lead."""
+    if scheduler.bundle.windowed:
+        return False
+    if scheduler.state.leads:
+        scheduler.give_back()
+    scheduler.state.rules = 0
+    return True
 
 
 def _stepped(scheduler: Scheduler) -> bool:
