@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PREFIX = "whsec_"
 SHORTEST_KEY, LONGEST_KEY = 24, 64
-"""How many bytes a key has."""
+"""How many bytes a key has, by the specification, "Signature scheme"."""
 _ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from typing import TYPE_CHECKING
 
@@ -22,6 +20,7 @@ from usageaudit.alerts.config.settings import (
 )
 from usageaudit.alerts.config.shapes import KINDS, TARGET_NAME
 from usageaudit.alerts.config.urls import problem_of_http, tells_a_secret
+from usageaudit.alerts.signing import LONGEST_KEY, SHORTEST_KEY, key_of
 from usageaudit.errors import ConfigurationError
 from usageaudit.policy.fields import Fields
 from usageaudit.policy.report import did_you_mean
@@ -39,8 +38,6 @@ if TYPE_CHECKING:
 
 MAX_TARGETS = 200
 _SHORTEST, _LONGEST = 1.0, 60.0
-_KEY_BYTES = range(24, 65)
-"""How long a key of Standard Webhooks is, by its specification, "Signature scheme"."""
 _ADDRESS = re.compile(r"[^@\s<>,;:\"()\[\]\\]+@[^@\s<>,;:\"()\[\]\\]+")
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|\[?[0-9A-Fa-f:]+\]?")
 _NAME = re.compile(TARGET_NAME)
@@ -215,12 +212,12 @@ def _node(fields: Fields) -> Mapping:
 
 
 def problem_of_key(text: str) -> str:
-    """Return what is wrong with a key of Standard Webhooks: `whsec_` and 24 to 64 bytes in base64."""
+    """Return what is wrong with a key of Standard Webhooks."""
     try:
-        key = base64.b64decode(text.removeprefix("whsec_"), validate=True)
-    except (binascii.Error, ValueError):
-        return f"is no key of base64; {_KEY_HINT}"
-    return "" if len(key) in _KEY_BYTES else f"is not 24 to 64 bytes in base64; {_KEY_HINT}"
+        key_of(text)
+    except ConfigurationError:
+        return f"is not whsec_ and {SHORTEST_KEY} to {LONGEST_KEY} bytes in base64; {_KEY_HINT}"
+    return ""
 
 
 def problem_of_kafka(url: str) -> str:

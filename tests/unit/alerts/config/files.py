@@ -14,6 +14,7 @@ KEY = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 """The key of the examples of Standard Webhooks."""
 SECRETS = {
     "WEBHOOK_KEY": KEY,
+    "BARE_KEY": KEY.removeprefix("whsec_"),
     "PD_KEY": "0123456789abcdef0123456789abcdef",
     "SLACK_URL": "https://hooks.slack.com/services/T0/B0/secret-of-slack",
     "TEAMS_URL": "https://example.webhook.office.com/secret-of-teams",

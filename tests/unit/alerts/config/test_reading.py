@@ -144,6 +144,7 @@ MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
         _changed("targets", "chat", "slack", "url", to={"env": "SLACK_URL", "file": "x"}), "either env or file"
     ),
     "key of a webhook": (_changed("targets", "soc", "webhook", "secrets", to=[{"env": "TOKEN"}]), "base64"),
+    "key without its prefix": (_changed("targets", "soc", "webhook", "secrets", to=[{"env": "BARE_KEY"}]), "whsec_"),
     "no secrets": (_changed("targets", "soc", "webhook", "secrets", to=[]), "one secret or more"),
     "no URL": (_changed("targets", "soc", "webhook", "url", to="hooks.example.org"), "such as https://"),
     "other scheme": (_changed("targets", "soc", "webhook", "url", to="file:///etc/passwd"), "such as https://"),
