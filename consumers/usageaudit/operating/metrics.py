@@ -226,7 +226,8 @@ ALERT_OLDEST = Metric(
     "usageaudit_alert_oldest_delivery_seconds",
     "gauge",
     "seconds",
-    "Age of the oldest delivery that is on its way, 0 where there is none. Only where this process leads",
+    "Age of the oldest delivery that is on its way, 0 where there is none; what waits for quiet hours to end has none. "
+    "Only where this process leads",
 )
 ALERT_BREAKERS = Metric(
     "usageaudit_alert_open_breakers",

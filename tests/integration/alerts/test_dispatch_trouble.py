@@ -117,6 +117,29 @@ def test_quiet_hours_hold_alerts_over_a_restart(store: Store, bundle: Bundle) ->
     assert [one.delivery_id for one in receiver.told] == [grave, held]
 
 
+def test_what_waited_for_longer_than_give_up_is_tried_again(store: Store, bundle: Bundle) -> None:
+    """A night of quiet hours takes none of the time for which a delivery that fails is tried again."""
+    clock, receiver = Clock(), Receiver(DOWN)
+    plainly = config("hook", retry=Retry(1, 5, 600))
+    quiet = replace(plainly, routes=(replace(plainly.routes[0], quiet=quiet_now()),))
+    first = Dispatcher(store, quiet, bundle, {"hook": receiver}, clock=clock)
+    first.step()
+    violations(store, (WHEN, "bot"))
+    name = delivery_id(alert_of(0, "bot"), "hook", "opened")
+    until(first, lambda: states(store).get(name) == ("postponed", 0))
+    clock.now += 3600
+    assert first.state().oldest == 0
+    first.close()
+    second = Dispatcher(store, plainly, bundle, {"hook": receiver}, clock=clock)
+    second.step()
+    clock.now += 2 * 3600 + 60
+    until(second, lambda: states(store)[name] == ("retrying", 1))
+    receiver.failure = None
+    clock.now += 60
+    until(second, lambda: states(store)[name] == ("delivered", 2))
+    second.close()
+
+
 def test_a_receiver_that_is_down_for_an_hour_gets_everything_once(store: Store, bundle: Bundle) -> None:
     """Its circuit opens and spares attempts, and once it is back every alert arrives once with its id."""
     clock, receiver = Clock(), Receiver(DOWN)

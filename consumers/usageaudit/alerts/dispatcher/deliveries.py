@@ -25,7 +25,7 @@ SAID_CHARACTERS = 1024
 _LAST = "(change, epoch)"
 _PENDING = f"""SELECT delivery_id, any(alert_id), any(target), any(occasion), argMax(state, {_LAST}) AS last_state,
     argMax(attempts, {_LAST}), max(change), toUnixTimestamp64Milli(now64(3, 'UTC')) AS now,
-    now - toUnixTimestamp64Milli(maxIf(at, state = 'waiting')),
+    now - toUnixTimestamp64Milli(greatest(maxIf(at, state = 'waiting'), maxIf(next_try, state = 'postponed'))),
     greatest(toUnixTimestamp64Milli(argMax(next_try, {_LAST})) - now, 0)
 FROM {DELIVERY_CHANGES} WHERE {{chosen}} GROUP BY delivery_id
 HAVING last_state IN ({", ".join(f"'{state}'" for state in UNFINISHED)})

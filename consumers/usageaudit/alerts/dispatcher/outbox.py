@@ -26,7 +26,7 @@ MOST = 10_000
 
 @dataclass(slots=True)
 class _Entry:
-    """A delivery in memory; times are of the outbox's clock."""
+    """A delivery in memory; times are of the outbox's clock. One that was postponed is as if born when that ends."""
 
     delivery: Delivery
     born: float
@@ -62,7 +62,8 @@ class Outbox:
             if len(self._entries) >= self.most:
                 self.more = True
                 return
-            entry = _Entry(one, at - one.age, at + one.wait)
+            due = at + one.wait
+            entry = _Entry(one, due if one.state == "postponed" else at - one.age, due)
             self._entries[one.delivery_id] = entry
             self._by_target.setdefault(one.target, {})[one.delivery_id] = entry
 
@@ -147,6 +148,8 @@ class Outbox:
             return
         entry.delivery = replace(one, state=change.state, attempts=change.attempts, changes=one.changes + 1)
         entry.due = self.clock() + change.next_ms / 1000
+        if change.state == "postponed":
+            entry.born = entry.due
         # Behind those that were not tried as often.
         queued = self._by_target[one.target]
         queued[one.delivery_id] = queued.pop(one.delivery_id)
@@ -164,7 +167,7 @@ class Outbox:
         retrying = sum(entry.delivery.state == "retrying" for entry in self._entries.values())
         broken = sum(breaker.open for breaker in self._breakers.values())
         born = min((entry.born for entry in self._entries.values()), default=None)
-        return len(self._entries) - retrying, retrying, broken, 0.0 if born is None else self.clock() - born
+        return len(self._entries) - retrying, retrying, broken, 0.0 if born is None else max(self.clock() - born, 0.0)
 
     def in_flight(self) -> int:
         """Return how many are being sent."""
