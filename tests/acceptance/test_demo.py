@@ -96,6 +96,17 @@ def test_the_change_shows_whom_it_affects(shown: tuple[Path, str]) -> None:
     assert not {"city-police-de", "city-police-us"} & marked
 
 
+def test_somebody_was_told(shown: tuple[Path, str]) -> None:
+    """The alerts that arrived are those that the record has as delivered, with the id that is shown."""
+    folder, text = shown
+    (arrived,) = re.findall(r"arrived +(\d+) alerts, each verified by its signature", text)
+    (delivery,) = re.findall(r"delivery +([0-9a-f]{32})", text)
+    rows = _ask(folder, "alerts", "list")
+    assert len(rows) == int(arrived) > 0
+    assert {row["state"] for row in rows} == {"delivered"}
+    assert delivery in {row["delivery_id"] for row in rows}
+
+
 def test_every_status_and_verdict_shows(shown: tuple[Path, str]) -> None:
     """Violations of every policy of the pack, undecided uses and failed calls are there."""
     text = shown[1]
