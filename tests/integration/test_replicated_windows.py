@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.windows.reference import Spec, findings
+from tests.integration.windows.test_windows import BASE, arriving, row, streams
 from tests.ledger_rows import insert
 from tests.replicated import WeakenedReplicas, as_it_catches_up
-from tests.windows.reference import Spec, findings
-from tests.windows.test_windows import BASE, arriving, row, streams
 from usageaudit.errors import StoreUnavailable
 from usageaudit.ledger.ddl import TABLES
 from usageaudit.policy import load_bundle
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from tests.integration.windows.reference import Event
     from tests.replicated import Connect
     from tests.servers.cluster import Cluster, Replica
-    from tests.windows.reference import Event
     from usageaudit.policy.model import Bundle
     from usageaudit.stores.port import Replicated, Store
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.windows.reference import findings
+from tests.integration.windows.test_windows import KINDS, draw, row, streams
 from tests.ledger_rows import EMBEDDED, SERVER, accepted, insert, migrated_store
 from tests.unit.policy.bundles import bundle_of, policy
-from tests.windows.reference import findings
-from tests.windows.test_windows import KINDS, draw, row, streams
 from usageaudit.cli.changes import print_change
 from usageaudit.cli.output import Format
 from usageaudit.history import Period, backtest

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.integration.windows.nursery import nursery
+from tests.integration.windows.reference import findings
+from tests.integration.windows.test_windows import BASE, arriving, draw, row, streams
 from tests.ledger_rows import EMBEDDED, SERVER, insert, migrated_store
-from tests.windows.nursery import nursery
-from tests.windows.reference import findings
-from tests.windows.test_windows import BASE, arriving, draw, row, streams
 from usageaudit.policy import load_bundle
 from usageaudit.scheduler.lease import Lease
 from usageaudit.scheduler.running import run_scheduler
@@ -26,7 +26,7 @@ from usageaudit.scheduler.service import Scheduler
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.windows.reference import Event, Found
+    from tests.integration.windows.reference import Event, Found
     from usageaudit.stores.port import Store
 
 KILLS = int(os.environ.get("USAGEAUDIT_TEST_SCHEDULER_KILLS") or 6)

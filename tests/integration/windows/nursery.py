@@ -1,6 +1,6 @@
 """Schedulers as processes of their own that are killed, or put to sleep, at a chosen statement.
 
-    python -m tests.windows.nursery STORE BUNDLE
+    python -m tests.integration.windows.nursery STORE BUNDLE
 
 reads commands from its input, one a line, forks a scheduler for each, and prints how that ended:
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from usageaudit.policy.model import Bundle
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 class _Struck:
@@ -118,7 +118,7 @@ class Nursery:
     def __init__(self, url: str, bundle: Path) -> None:
         self.children: list[int] = []
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.windows.nursery", url, str(bundle)],
+            [sys.executable, "-m", "tests.integration.windows.nursery", url, str(bundle)],
             cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.integration.windows.reference import Spec, findings
 from tests.ledger_rows import EMBEDDED, SERVER, accepted, insert, migrated_store
-from tests.windows.reference import Spec, findings
 from usageaudit.policy import load_bundle
 from usageaudit.scheduler.recording import Crossing, Recorder
 from usageaudit.scheduler.rules import rules_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from tests.windows.reference import Event, Found
+    from tests.integration.windows.reference import Event, Found
     from usageaudit.policy.model import Bundle
     from usageaudit.stores.port import Store
 
