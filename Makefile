@@ -56,7 +56,7 @@ endurance: $(DEV) ## servers away for minutes, full disks, a soak, the long form
 	$(BIN)/python -m tests.endurance.report $(VENV)/endurance.jsonl
 
 windows: $(DEV) ## hold windowed policies against a plain reference, and kill scheduler and dispatcher, the long form (two hours)
-	USAGEAUDIT_TEST_WINDOW_STREAMS=10000 USAGEAUDIT_TEST_SCHEDULER_KILLS=260 USAGEAUDIT_TEST_ALERT_KILLS=200 \
+	USAGEAUDIT_TEST_WINDOW_STREAMS=10000 USAGEAUDIT_TEST_SCHEDULER_KILLS=300 USAGEAUDIT_TEST_ALERT_KILLS=200 \
 		USAGEAUDIT_TEST_DISPATCH_HISTORIES=200 $(BIN)/pytest tests/integration/windows tests/integration/alerts/test_dispatch_crashes.py \
 		tests/integration/alerts/test_dispatch_kills.py --timeout=14400 $(PYTEST_ARGS)
 
