@@ -39,7 +39,7 @@ log = structlog.get_logger("usageaudit.alerts")
 
 INTERVAL = 0.5
 """Seconds between two steps."""
-REST = 2.0
+REST = 4.0
 """How many times as long as the last step took the store is left to others, which record what there is to tell of."""
 MOST = 20_000
 """How many records of the ledger are looked at in one step."""
