@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from usageaudit.policy.model import JUDGED
 from usageaudit.policy.sql import ledger_columns
-from usageaudit.policy.windows.crossings import crossings
+from usageaudit.policy.windows.crossings import crossings, holds_sql
 from usageaudit.policy.windows.matching import alive_sql, matching
 from usageaudit.policy.windows.model import Calendar
 
@@ -43,11 +43,14 @@ class Rule:
         return None if beat is None else alive_sql(beat.when, beat.every, self.columns, where)
 
     def crossings(self, rows: str, since: int, until: int) -> str:
-        """Return the statement of the crossings from `since` to `until` that lie in the time of the revision."""
+        """Return the statement of the crossings from `since` to `until` that lie in the time of the revision.
+
+        What holds when a revision begins crosses then: the one before may have had another condition.
+        """
         start, end = self.revision.start, self.revision.end
         since = since if start is None else max(since, start)
         until = until if end is None else min(until, end - 1)
-        return crossings(self.window, self.revision.condition, rows, since, until)
+        return crossings(self.window, self.revision.condition, rows, since, until, start)
 
 
 def rules_of(bundle: Bundle, stages: Collection[Stage] = JUDGED) -> tuple[Rule, ...]:
@@ -65,8 +68,8 @@ def _rule(policy: Policy, revision: Revision, window: Window, columns: Columns, 
     counted = matching(policy, revision, window, columns)
     over = [window.over.unit, window.over.zone] if isinstance(window.over, Calendar) else window.over
     beat = None if window.heartbeat is None else alive_sql(window.heartbeat.when, window.heartbeat.every, columns, "1")
-    condition = None if revision.condition is None else revision.condition.source.text
-    said = [_FORMAT, policy.id, revision.version, counted.rows("1"), window.kind, over, beat, condition]
+    holds = holds_sql(window, revision.condition)
+    said = [_FORMAT, policy.id, revision.version, counted.rows("1"), window.kind, over, beat, holds]
     bounds = [revision.start, revision.end]
     digest = hashlib.sha256(json.dumps([*said, *bounds]).encode()).hexdigest()[:32]
     return Rule(policy, revision, window, counted, columns, bundle, digest)

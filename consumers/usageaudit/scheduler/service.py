@@ -160,21 +160,26 @@ class Scheduler:
         )
 
     def _step(self, rule: Rule, reader: Reader) -> int:
-        progress = self._progress.get(rule.id) or self._begin(rule)
+        progress, begun = self._progress.get(rule.id), 0
+        if progress is None:
+            progress, begun = self._begin(rule)
         piece = reader.next_slice(progress, self.lateness, self.most)
         if piece.partial:
             self._behind.append(piece.seen)
         if piece.empty:
-            return 0
+            return begun
         written = Step(self.store, rule, piece, self.lease).run()
         self._keep(rule, progress.since, piece, progress.step + 1)
-        return written
+        return begun + written
 
-    def _begin(self, rule: Rule) -> Progress:
-        """Return where a rule begins: where the same version of its policy is, or at the end of what there is."""
+    def _begin(self, rule: Rule) -> tuple[Progress, int]:
+        """Return where a rule begins: where the same version of its policy is, or at the end of what there is.
+
+        Beside it is the number of findings that were written.
+        """
         before = former(self.store, rule)
         if before is None and self.since is not None:
-            return self._keep(rule, self.since, Slice(Progress(-1, -1), {}, self.since, 0), 1)
+            return self._keep(rule, self.since, Slice(Progress(-1, -1), {}, self.since, 0), 1), 0
         # Another rule knows where the ledger ends; to ask the ledger is to read all of it.
         known = before or max(self._progress.values(), key=lambda one: one.watermark, default=None)
         if known is not None:
@@ -183,8 +188,8 @@ class Scheduler:
             found = ends(self.store)
             start = Slice(found.before, found.positions, max(found.watermark - self.lateness, -1), found.seen)
         since = start.watermark if before is None else before.since
-        Step(self.store, rule, start, self.lease).prepare()
-        return self._keep(rule, since, start, 1)
+        written = Step(self.store, rule, start, self.lease).begin()
+        return self._keep(rule, since, start, 1), written
 
     def _keep(self, rule: Rule, since: int, piece: Slice, step: int) -> Progress:
         after = Progress(since, piece.watermark, piece.positions, piece.seen, step)

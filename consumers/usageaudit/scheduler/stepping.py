@@ -97,7 +97,7 @@ class Step:
     def _go_back(self, where: str, late: tuple[int, int], recorder: Recorder) -> int:
         """Look again at the windows that events fall into that come late."""
         span = reach(self.rule.window, *late)
-        since = max(span.crossed_from, self.slice.before.since + 1)
+        since = max(span.crossed_from, self._judged_from)
         until = min(span.crossed_to, self.slice.watermark)
         if since > until:
             return 0
@@ -110,16 +110,35 @@ class Step:
 
     def _decide(self, recorder: Recorder) -> int:
         """Look again at waits that could not be decided, where heartbeats came late."""
-        alive = self.rule.alive(self.slice.late)
-        if alive is None:
+        beat, alive = self.rule.window.heartbeat, self.rule.alive(self.slice.late)
+        if beat is None or alive is None:
             return 0
+        # A heartbeat counts for the stretch that it is in, and so for waits that begin after it in that.
         ((rows, first, last),) = self.store.execute(f"SELECT count(), min(t), max(t) FROM ({alive})").rows
-        return recorder.decide((int(first), int(last))) if rows else 0
+        return recorder.decide((int(first), int(last) + beat.every)) if rows else 0
 
-    def prepare(self) -> None:
-        """Keep what a rule that begins needs of the time before its watermark."""
+    @property
+    def _judged_from(self) -> int:
+        """From when on the rule finds anything; of a day or month that is open when it begins, all of it."""
+        since = self.slice.before.since + 1
+        return _rows_from(self.rule.window, since) if isinstance(self.rule.window.over, Calendar) else since
+
+    def begin(self) -> int:
+        """Keep what a rule that begins needs of the time before its watermark, and return how many findings it wrote.
+
+        A budget that is overrun when a policy is loaded, or that a new list lowers, is found for the open day or month.
+        """
         until, needed = self.slice.watermark, kept_for(self.rule.window)
         self._keep(f"{between(until - needed if needed else 0, until)} AND {self.slice.below}")
+        if not isinstance(self.rule.window.over, Calendar):
+            return 0
+        since = _rows_from(self.rule.window, until)
+        groups = f"SELECT key FROM window_events WHERE rule = {self._rule} AND {between(since - 1, until)}"
+        recorder = Recorder(self.store, self.rule, self.lease)
+        written = recorder.record(self._crossings(groups, since, until), self._rows)
+        if written:
+            settle(self.store, "findings_log")
+        return written
 
     def _extent(self, where: str) -> tuple[int, int] | None:
         """Return the first and last time of what counts among some rows of the ledger, None where nothing does."""

@@ -60,29 +60,49 @@ def reach(window: Window, first: int, last: int) -> Reach:
             return Reach(first, last + 2 * length, first - 2 * length)
 
 
-def crossings(window: Window, condition: Condition | None, rows: str, since: int, until: int) -> str:
+def crossings(
+    window: Window, condition: Condition | None, rows: str, since: int, until: int, begun: int | None = None
+) -> str:
     """Return the statement of all crossings from `since` to `until`, both included, in microseconds.
+
+    Moments before `begun`, where it is given, are not judged: what holds at the first one after it crosses there.
 
     Its columns are key, at (when it crossed; of an absence, when the wait was over), begins and ends (the bounds of the
     window: of a sliding one the first is excluded, of a calendar's period the second), and value. `rows` is a SELECT of
     the columns of `matching`, without the same event twice.
     """
-    between = f"at >= {since} AND at <= {until}"
+    bounds = _Bounds(since, until, -_NEVER if begun is None else begun)
     match window.kind:
         case "first_seen":
-            return _first_seen(window, rows, between)
+            return _first_seen(window, rows, bounds)
         case "temporal_ordered":
-            return _crossed(_ordered(rows, len(window.steps), window.length), window.length, between)
+            return _crossed(_ordered(rows, len(window.steps), window.length), window.length, bounds)
         case "absence":
-            return _absence(rows, window.length, since, until)
+            return _absence(rows, window.length, bounds)
         case _ if isinstance(window.over, Calendar):
-            return _in_periods(window, window.over, _holds(window, condition), rows, (since, until))
+            return _in_periods(window, window.over, holds_sql(window, condition), rows, bounds)
         case _:
-            return _crossed(_totals(window, _holds(window, condition), rows), window.length, between)
+            return _crossed(_totals(window, holds_sql(window, condition), rows), window.length, bounds)
 
 
-def _holds(window: Window, condition: Condition | None) -> str:
-    """Return the condition on `total`; one that is unknown does not hold."""
+@dataclass(frozen=True, slots=True)
+class _Bounds:
+    """From when to when crossings are looked for, and from when on moments are judged at all."""
+
+    since: int
+    until: int
+    begun: int
+
+    @property
+    def sql(self) -> str:
+        return f"at >= {self.since} AND at <= {self.until}"
+
+    def earlier(self, length: int) -> _Bounds:
+        return _Bounds(self.since - length, self.until - length, self.begun - length)
+
+
+def holds_sql(window: Window, condition: Condition | None) -> str:
+    """Return the condition on `total`, with what lists it names have; one that is unknown does not hold."""
     if condition is None:
         return "1"
     return f"ifNull({lower(condition, {VALUE: Stored(value_sql(window, 'total'))})}, 0)"
@@ -95,13 +115,14 @@ def value_sql(window: Window, total: str) -> str:
     return f"if(abs({total}) < {2**53 // 10**9}, toFloat64({total}), toFloat64(toString({total})))"
 
 
-def _crossed(moments: str, length: int, between: str) -> str:
+def _crossed(moments: str, length: int, bounds: _Bounds) -> str:
     """Return those moments (key, at, value, holds) at which a sliding window crosses."""
     return (
         f"SELECT key, at, at - {length} AS begins, at AS ends, value FROM ("
         f"SELECT key, at, value, holds, lagInFrame(holds, 1, 0) OVER w AS held, lagInFrame(at, 1, 0) OVER w AS before "
         f"FROM ({moments}) WINDOW w AS (PARTITION BY key ORDER BY at {_BEFORE})"
-        f") WHERE holds AND NOT (held AND before > at - {length}) AND {between} ORDER BY key, at"
+        f") WHERE holds AND NOT (held AND before > at - {length} AND before >= {bounds.begun}) AND {bounds.sql} "
+        "ORDER BY key, at"
     )
 
 
@@ -124,17 +145,16 @@ def _totals(window: Window, holds: str, rows: str) -> str:
 def _values(rows: str, length: int) -> str:
     """Return when each value comes into a sliding window and goes: it stays for as long as it is renewed in time."""
     return (
-        f"SELECT key, t, before = 0 OR before <= t - {length} AS comes, after = 0 OR after >= t + {length} AS goes "
-        "FROM (SELECT key, t, lagInFrame(t, 1, 0) OVER w AS before, leadInFrame(t, 1, 0) OVER w AS after "
+        f"SELECT key, t, before <= t - {length} AS comes, after >= t + {length} AS goes FROM (SELECT key, t, "
+        f"lagInFrame(t, 1, -{_NEVER}) OVER w AS before, leadInFrame(t, 1, {_NEVER}) OVER w AS after "
         f"FROM (SELECT DISTINCT key, text, t FROM ({rows})) "
         "WINDOW w AS (PARTITION BY key, text ORDER BY t ROWS BETWEEN 1 PRECEDING AND 1 FOLLOWING))"
     )
 
 
-def _in_periods(window: Window, calendar: Calendar, holds: str, rows: str, between: tuple[int, int]) -> str:
+def _in_periods(window: Window, calendar: Calendar, holds: str, rows: str, between: _Bounds) -> str:
     """Return the first crossing of each group in each period of the calendar."""
-    since, until = between
-    bounds = starts(calendar, since, until)
+    bounds = starts(calendar, between.since, between.until)
     if not bounds:
         return "SELECT [''] AS key, 0 AS at, 0 AS begins, 0 AS ends, 0 AS value WHERE 0"
     inside = f"t >= {bounds[0]} AND t < {bounds[-1]}"
@@ -155,32 +175,33 @@ def _in_periods(window: Window, calendar: Calendar, holds: str, rows: str, betwe
         "argMin(total, moment) AS value FROM ("
         "SELECT key, period, at AS moment, "
         f"sum(change) OVER (PARTITION BY key, period ORDER BY at {_RUNNING}) AS total "
-        f"FROM ({moments})) WHERE {holds} GROUP BY key, period HAVING at >= {since} AND at <= {until} ORDER BY key, at"
+        f"FROM ({moments})) WHERE {holds} AND moment >= {between.begun} "
+        f"GROUP BY key, period HAVING {between.sql} ORDER BY key, at"
     )
 
 
-def _first_seen(window: Window, rows: str, between: str) -> str:
+def _first_seen(window: Window, rows: str, bounds: _Bounds) -> str:
     """Return when each group was seen for the first time, or again after it was not for the window's length."""
     if window.over is None:
         return (
             f"SELECT key, min(t) AS at, at AS begins, at AS ends, {_ONE} AS value "
-            f"FROM ({rows}) GROUP BY key HAVING {between} ORDER BY key"
+            f"FROM ({rows}) GROUP BY key HAVING {bounds.sql} ORDER BY key"
         )
     return (
         f"SELECT key, at, at - {window.length} AS begins, at AS ends, {_ONE} AS value FROM ("
-        f"SELECT key, t AS at, lagInFrame(t, 1, 0) OVER (PARTITION BY key ORDER BY t {_BEFORE}) AS before "
-        f"FROM (SELECT DISTINCT key, t FROM ({rows}))"
-        f") WHERE (before = 0 OR before <= at - {window.length}) AND {between} ORDER BY key, at"
+        f"SELECT key, t AS at, lagInFrame(t, 1, -{_NEVER}) OVER (PARTITION BY key ORDER BY t {_BEFORE}) "
+        f"AS before FROM (SELECT DISTINCT key, t FROM ({rows}))"
+        f") WHERE before <= at - {window.length} AND {bounds.sql} ORDER BY key, at"
     )
 
 
 def _ordered(rows: str, steps: int, length: int) -> str:
     """Return the moments of a sequence: it holds where all steps lie in the window, one after another.
 
-    For each event that ends the first k steps, the latest possible time of the first of them is carried along. Events
-    of the same time stand in the order of their source and id; one event is one step.
+    For each event that ends the first k steps, the latest possible time of the first of them is carried along, plus
+    one: 0 is none. Events of the same time stand in the order of their source and id; one event is one step.
     """
-    begun = f"SELECT key, t, source, id, role, if(bitTest(role, 0), t, 0) AS begin FROM ({rows})"
+    begun = f"SELECT key, t, source, id, role, if(bitTest(role, 0), t + 1, 0) AS begin FROM ({rows})"
     for step in range(1, steps):
         begun = (
             f"SELECT key, t, source, id, role, if(bitTest(role, {step}), ifNull(max(begin) OVER (PARTITION BY key "
@@ -188,12 +209,12 @@ def _ordered(rows: str, steps: int, length: int) -> str:
         )
     return (
         f"SELECT key, t AS at, {_ONE} AS value, "
-        f"max(latest) OVER (PARTITION BY key ORDER BY t {_RUNNING}) > t - {length} AS holds "
+        f"max(latest) OVER (PARTITION BY key ORDER BY t {_RUNNING}) > greatest(t - {length} + 1, 0) AS holds "
         f"FROM (SELECT key, t, max(begin) AS latest FROM ({begun}) GROUP BY key, t)"
     )
 
 
-def _absence(rows: str, length: int, since: int, until: int) -> str:
+def _absence(rows: str, length: int, bounds: _Bounds) -> str:
     """Return the waits that ended without what was expected: nothing of it from the opening's moment to T after it."""
     moments = (
         f"SELECT key, t AS at, {_ONE} AS value, NOT (next <= t + {length}) AS holds FROM ("
@@ -202,7 +223,7 @@ def _absence(rows: str, length: int, since: int, until: int) -> str:
         f"SELECT key, t, max(bitAnd(role, {OPENS})) != 0 AS opens, "
         f"if(max(bitAnd(role, {EXPECTED})) != 0, t, {_NEVER}) AS expected FROM ({rows}) GROUP BY key, t)) WHERE opens"
     )
-    crossed = _crossed(moments, length, f"at >= {since - length} AND at <= {until - length}")
+    crossed = _crossed(moments, length, bounds.earlier(length))
     # The outer names must not be those that the expressions read: an alias would be put in their place.
     waits = f"SELECT key, at AS opened, value FROM ({crossed})"
     over = f"opened + {length}"
