@@ -40,7 +40,8 @@ class Progress:
     """How far a rule is: the next offset of each partition, and times in microseconds since 1970.
 
     Windows that crossed at `watermark` or before were looked at; those before `since` are history, which a back-test
-    tells of. `seen` is when the last row was recorded, in milliseconds; `step` counts the steps that led here.
+    tells of. `seen` is when the last row was recorded, in milliseconds; `step` counts the steps that led here. `peak`
+    is the latest time below the positions, as far as this process read it: the watermark may be waiting for others.
     """
 
     since: int
@@ -48,6 +49,7 @@ class Progress:
     positions: Mapping[Place, int] = field(default_factory=dict)
     seen: int = 0
     step: int = 0
+    peak: int = 0
 
 
 def read_progress(store: Store, rules: Collection[str]) -> dict[str, Progress]:

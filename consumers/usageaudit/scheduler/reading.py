@@ -26,8 +26,10 @@ An hour, by which clocks are wrong most often, and five minutes beyond.
 OWN_STREAM = "usageaudit"
 """The stream under which the fence has the epochs of leases."""
 _PLACES = "SELECT DISTINCT stream, topic, partition FROM fence ORDER BY stream, topic, partition"
-_SEEN = "toUnixTimestamp64Milli(max(ingest_time))"
-_PEAK = f"max(if(status = 'accepted', least({TIME}, toUnixTimestamp64Milli(ingest_time) * 1000), 0))"
+# A consumer's clock that is ahead must not hide what is recorded once it was set right, nor close windows.
+_SEEN = "toUnixTimestamp64Milli(least(max(ingest_time), now64(3, 'UTC')))"
+_RECORDED = "toUnixTimestamp64Milli(least(ingest_time, now64(3, 'UTC'))) * 1000"
+_PEAK = f"max(if(status = 'accepted', least({TIME}, {_RECORDED}), 0))"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,7 @@ class Slice:
 
     `seen` is when the last of those rows was recorded, in milliseconds. `partial` is true where a partition has more
     than a step takes in. All that is new was recorded after `recorded_after`, in milliseconds, which tells the store
-    which of its rows are old.
+    which of its rows are old. `peak` is the latest time of all that was taken in while a partition was waited for.
     """
 
     before: Progress
@@ -45,6 +47,7 @@ class Slice:
     seen: int
     partial: bool = False
     recorded_after: int = 0
+    peak: int = 0
 
     @property
     def empty(self) -> bool:
@@ -93,7 +96,7 @@ class Reader:
         that.
         """
         positions, seen, bounds = dict(progress.positions), progress.seen, list[int]()
-        peaks, waiting = [progress.watermark + lateness], list[int]()
+        peaks, waiting = [progress.watermark + lateness, progress.peak], list[int]()
         for place in self._all_places():
             first = positions.get(place, 0)
             if (new := self._new(place, first, most, progress.seen)) is None:
@@ -101,8 +104,9 @@ class Reader:
             positions[place], seen = new.next, max(seen, new.seen)
             bounds.append(new.recorded_after)
             (waiting if new.next - first >= most else peaks).append(new.peak)
-        watermark = max(progress.watermark, (min(waiting) if waiting else max(peaks)) - lateness)
-        return Slice(progress, positions, watermark, seen, bool(waiting), min(bounds, default=0))
+        peak = max(*peaks, *waiting)
+        watermark = max(progress.watermark, (min(waiting) if waiting else peak) - lateness)
+        return Slice(progress, positions, watermark, seen, bool(waiting), min(bounds, default=0), peak)
 
     def _all_places(self) -> Sequence[Place]:
         if self._places is None:

@@ -183,7 +183,7 @@ class Scheduler:
         # Another rule knows where the ledger ends; to ask the ledger is to read all of it.
         known = before or max(self._progress.values(), key=lambda one: one.watermark, default=None)
         if known is not None:
-            start = Slice(Progress(-1, -1), known.positions, known.watermark, known.seen)
+            start = Slice(Progress(-1, -1), known.positions, known.watermark, known.seen, peak=known.peak)
         else:
             found = ends(self.store)
             start = Slice(found.before, found.positions, max(found.watermark - self.lateness, -1), found.seen)
@@ -192,7 +192,7 @@ class Scheduler:
         return self._keep(rule, since, start, 1), written
 
     def _keep(self, rule: Rule, since: int, piece: Slice, step: int) -> Progress:
-        after = Progress(since, piece.watermark, piece.positions, piece.seen, step)
+        after = Progress(since, piece.watermark, piece.positions, piece.seen, step, piece.peak)
         write_progress(self.store, rule, after, self.lease)
         settle(self.store, "window_progress")
         self._progress[rule.id] = after

@@ -181,6 +181,47 @@ def test_a_late_heartbeat_before_the_wait_that_it_decides_is_seen(store: Store) 
     assert _standing(store) == [("violation", *wait)]
 
 
+COUNT = {"kind": "event_count", "over": "10s", "group_by": ["application.name"]}
+
+
+def test_what_a_clock_that_was_ahead_recorded_hides_nothing(store: Store) -> None:
+    """A consumer records one row with a clock a year ahead; what it records with a right one is found at once."""
+    scheduler = Scheduler(store, bundle_of(policy("true", window=COUNT, condition="value >= 3")), lateness=0, since=-1)
+    ((now,),) = store.execute("SELECT toUnixTimestamp(now())").rows
+    first = int(now) - 600
+    ahead = format_time((first + 365 * DAY) * 10**6)[:19].replace("T", " ")
+    recorded = format_time(int(now) * 10**6)[:19].replace("T", " ")
+    _add(store, _at(first + 365 * DAY, recorded=ahead), _at(first, recorded=ahead))
+    _run(scheduler)
+    _add(store, *(_at(first + 20 + second, recorded=recorded) for second in range(3)))
+    _run(scheduler)
+    assert [effect for effect, _, _ in _standing(store)] == ["violation"]
+
+
+def test_a_partition_that_is_caught_up_with_does_not_keep_back_another(store: Store) -> None:
+    """What one partition had while another was read piece by piece is found without anything newer."""
+    bundle = bundle_of(policy("true", window=COUNT, condition="value >= 3"))
+    _add(store, *(_at(MARCH + 100 + second) for second in range(3)))
+    _add(store, *(_at(MARCH + 20 * number, "other") for number in range(5)), partition=1)
+    _run(Scheduler(store, bundle, lateness=0, since=-1, most=4))
+    assert _standing(store) == [("violation", "2025-03-01 00:01:32", "2025-03-01 00:01:42")]
+
+
+def test_numbers_too_large_to_add_are_undecided(store: Store) -> None:
+    """Sums do not wrap: what no sum of many could hold is not counted, and a back-test says so."""
+    window = {**COUNT, "kind": "value_sum", "field": "outcome.latency_ms"}
+    texts = ("value < 0.0", "value > 1e19")
+    policies = [policy("true", name=f"p{at}", window=window, condition=one) for at, one in enumerate(texts)]
+    bundle = bundle_of(*policies)
+    values = (9e28, 9e28, 1e300, -1e300, 9e18, 9e18)
+    _add(store, *(_at(MARCH + number, outcome_latency_ms=value) for number, value in enumerate(values)))
+    _run(Scheduler(store, bundle, lateness=0, since=-1))
+    assert store.execute("SELECT policy_id FROM findings").rows == [("test/p1",)]
+    change, _ = backtest(store, bundle, None, Period(), progress=lambda *_: None).policies
+    assert change.window is not None
+    assert (change.window.about, change.window.counted, change.window.undecided) == (6, 2, 4)
+
+
 NAMES = (
     *("", "a'b", "\\", "\\'", '"', "a\0b", "\0", "a\nb\t\r", "é\u202e😀", "x" * 10_000, '{"a":1}', "[1]"),
     *("'); DROP TABLE ledger; --", "{keys:Array(String)}", "NULL", "\\N", "\x7f\x08\x1b", "\ufffe"),

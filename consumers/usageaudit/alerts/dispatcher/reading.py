@@ -132,7 +132,9 @@ class Reader:
         after = f"ingest_time > {_moment(max(reached.seen - RECENT_MS, 0))}"
         beyond = " OR ".join(f"({_is(place)} AND `offset` >= {reached.positions.get(place, 0)})" for place in places)
         rows = self._store.execute(
-            "SELECT stream, topic, partition, min(`offset`), max(`offset`), toUnixTimestamp64Milli(max(ingest_time)) "
+            "SELECT stream, topic, partition, min(`offset`), max(`offset`), "
+            # A consumer's clock that is ahead must not hide what is recorded when it was set right.
+            "toUnixTimestamp64Milli(least(max(ingest_time), now64(3, 'UTC'))) "
             f"FROM ledger WHERE {after} AND ({beyond}) GROUP BY stream, topic, partition"
         ).rows
         positions, seen, behind = dict(reached.positions), reached.seen, 0

@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from usageaudit.policy.language import DOUBLE
 from usageaudit.policy.schema import SCHEMA
 from usageaudit.policy.sql.lowering import lower
 
@@ -28,6 +29,8 @@ COLUMNS = ("key", "t", "source", "id", "amount", "text", "role")
 OPENS, EXPECTED = 1, 2
 TIME = "toUnixTimestamp64Micro(event_time)"
 _AMOUNT = "Decimal(38, 9)"
+_MOST_ADDED = "1e19"
+"""No int is larger, and 10 billion of them have a sum."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,7 @@ def matching(policy: Policy, revision: Revision, window: Window, columns: Column
     ]
     grouped = list(dict.fromkeys(window.group_by))
     known = [f"isNotNull({columns[path].value})" for path in (*grouped, *([window.field] if window.field else []))]
+    known += _addable(window, columns)
     roles = list(_roles(window, when, excused, columns))
     true = [f"ifNull({one}, 0)" for one in (*applies, *([] if roles else [when]))]
     # An exception excuses what opens a wait; what was expected ends one, exempted or not.
@@ -106,8 +110,13 @@ def _amount(window: Window, columns: Columns) -> str:
     """Return what is added: exact to nine places after the point, so that sums do not depend on their order."""
     if window.kind != "value_sum" or window.field is None:
         return f"CAST(0, '{_AMOUNT}')"
-    # A double that has no such decimal, of more than 29 digits, can't be added.
     return f"assumeNotNull(accurateCastOrNull({columns[window.field].value}, '{_AMOUNT}'))"
+
+
+def _addable(window: Window, columns: Columns) -> Iterator[str]:
+    """Yield what a number has to be: so many of them as there will ever be do not add up to more than is kept."""
+    if window.kind == "value_sum" and window.field is not None and SCHEMA.leaves[window.field].type == DOUBLE:
+        yield f"abs(toFloat64({columns[window.field].value})) < {_MOST_ADDED}"
 
 
 def _text(window: Window, columns: Columns) -> str:
