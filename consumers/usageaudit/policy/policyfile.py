@@ -217,6 +217,9 @@ def _revisions(
     """Return the revisions; a `when` of the policy itself is short for one revision of version 1 that always holds."""
     report = context.report
     common = _on_value(fields, context, window)
+    if common is None and fields.node_of("condition") is not None:
+        # One with errors is no reason to ask each revision for its own.
+        common = _stand_in()
     short = fields.scalar("when")
     nodes = fields.items("revisions")
     if fields.node_of("when") is None and fields.node_of("revisions") is None and isinstance(fields.node, Mapping):

@@ -34,6 +34,9 @@ def window_doubts(policy: Policy, window: Window, *, registered: bool, effort: E
             _name(window.field) + " is what events are grouped by, so it has one value in each window",
             "count another",
         )
+    yield from _never_apart(policy, window)
+    if (expect := window.expect) is not None and all(one.when.root == expect.root for one in policy.revisions):
+        yield "expect is what when is, so each event ends the wait that it opens", "expect another event"
     beat = window.heartbeat
     if beat is not None and beat.every < LATENESS:
         seconds = LATENESS // 1_000_000
@@ -63,6 +66,13 @@ def _of_value(window: Window, condition: Condition, effort: Effort) -> Iterator[
         yield f"{text} is never true, as the value is 1 at least where an event counts", "give a higher bound"
     elif both and not satisfiable([(condition.root, True), (least.root, False)], effort):
         yield f"{text} is true from the first event on", "first_seen finds first events; or give a higher bound"
+
+
+def _never_apart(policy: Policy, window: Window) -> Iterator[Doubt]:
+    """Yield the fields that alerts are to be told apart by, and that a finding of a window does not have."""
+    for path in policy.alert.dedup_by if policy.alert is not None else ():
+        if path not in window.group_by:
+            yield f"alert.dedup_by has {_name(path)}, which no finding of the window has", "add it to group_by"
 
 
 def _never_given(policy: Policy, window: Window, *, registered: bool, effort: Effort) -> Iterator[Doubt]:

@@ -128,11 +128,11 @@ class _Reading:
             elif zone(named.text) is None:
                 self._error(named, f"unknown time zone {named.text[:60]}", "a name such as Europe/Paris, or UTC")
             return Calendar(unit, named.text if named is not None else "UTC")
-        if named is not None:
-            self._error(named, "a sliding window has no zone", "over: calendar day or calendar month has one")
         if text.startswith("calendar"):
             self._error(node, f"over is {' or '.join(f'calendar {one}' for one in UNITS)}, or a duration")
             return None
+        if named is not None:
+            self._error(named, "a sliding window has no zone", "over: calendar day or calendar month has one")
         before = self._report.errors
         length = self._fields.duration("over")
         if self._report.errors == before and not MIN_OVER <= length <= MAX_OVER:
