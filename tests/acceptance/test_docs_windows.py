@@ -79,6 +79,11 @@ DAYS = _on(
     *("2024-03-31T21:59:59Z", "2024-03-31T22:00:00Z"),
 )
 AGAIN = {"kind": "first_seen", "over": "10s", "group_by": ["application.name"]}
+REVISED = [
+    {"version": 1, "when": "true", "condition": "value > 100", "to": "2025-03-10"},
+    {"version": 2, "when": "true", "condition": "value > 50", "from": "2025-03-10"},
+]
+TOKENS = {**MONTH, "kind": "value_sum", "field": "usage.input_tokens"}
 PICTURES: dict[str, tuple[dict[str, Any], str | None, list[dict[str, Any]], list[dict[str, Any]]]] = {
     "bursts": (CHAT, "value >= 3", _x(0, 2, 6, 16, 18, 20), [{"at": "x6", "value": 3}, {"at": "x20", "value": 3}]),
     "going on": (CHAT, "value >= 3", _x(*range(0, 18, 2)), [{"at": "x4"}]),
@@ -105,6 +110,15 @@ PICTURES: dict[str, tuple[dict[str, Any], str | None, list[dict[str, Any]], list
         [{"window_start": "2026-03-01T09:00:10Z", "window_end": "2026-03-01T09:00:20Z"}],
     ),
     "seen again": (AGAIN, None, _x(0, 4, 18), [{"at": "x0"}, {"at": "x18"}]),
+    "revisions": (
+        TOKENS,
+        None,
+        [
+            {"id": f"d{day}", "time": f"2025-03-{day:02}", "event": {"usage": {"input_tokens": tokens}}}
+            for day, tokens in ((2, 70), (13, 1), (14, 1))
+        ],
+        [{"at": "d13", "value": 71, "window_end": "2025-04-01T00:00:00Z"}],
+    ),
     "a late event": (CHAT, "value >= 3", _x(0, 2, 10, 4), [{"at": "x4"}]),
 }
 
@@ -115,7 +129,9 @@ def problems() -> dict[str, str]:
     texts = []
     for number, (name, (window, condition, events, expect)) in enumerate(PICTURES.items()):
         when = USE.format("A") if window["kind"] == "absence" else "true"
-        more = {"condition": condition} if condition else {}
+        more: dict[str, Any] = {"condition": condition} if condition else {}
+        if window is TOKENS:
+            more["revisions"] = REVISED
         tests = [{"name": name, "events": events, "expect": expect}]
         texts.append(policy(when, name=f"p{number}", window=window, tests=tests, **more))
     return {outcome.test.name: outcome.problem for outcome in run_window_tests(bundle_of(*texts))}
@@ -129,4 +145,4 @@ def test_what_a_picture_shows_is_found(name: str, problems: dict[str, str]) -> N
 
 def test_every_picture_is_tried() -> None:
     """A picture that is added to the page needs its events here."""
-    assert len(_blocks("")) == 9
+    assert len(_blocks("")) == 10
